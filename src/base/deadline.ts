@@ -1,0 +1,53 @@
+// One object that says how long an operation may still take and who may cut it short.
+// Monotonic: a wall clock that jumps changes nothing. It never cancels work by itself.
+
+/** What every waiting call accepts. */
+export interface WaitOptions {
+  /** Aborts the wait. The call then rejects with `ABORTED`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Longest wait in milliseconds. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A point on the monotonic clock plus the caller's `AbortSignal`. */
+export class Deadline {
+  readonly #expiresAtMs: number;
+  /** The limit it was made with, in milliseconds; for error messages. */
+  readonly limitMs: number;
+  readonly signal: AbortSignal | undefined;
+
+  private constructor(limitMs: number, expiresAtMs: number, signal: AbortSignal | undefined) {
+    this.limitMs = limitMs;
+    this.#expiresAtMs = expiresAtMs;
+    this.signal = signal;
+  }
+
+  /** A deadline `limitMs` milliseconds from now. */
+  static after(limitMs: number, signal?: AbortSignal): Deadline {
+    return new Deadline(limitMs, performance.now() + limitMs, signal);
+  }
+
+  /** The deadline a caller asked for, or `defaultMs` where the caller gave none. */
+  static from(options: WaitOptions | undefined, defaultMs: number): Deadline {
+    return Deadline.after(options?.timeoutMs ?? defaultMs, options?.signal);
+  }
+
+  /** Milliseconds left, never negative. */
+  get remainingMs(): number {
+    return Math.max(0, this.#expiresAtMs - performance.now());
+  }
+
+  get hasExpired(): boolean {
+    return this.remainingMs === 0;
+  }
+
+  get isAborted(): boolean {
+    return this.signal?.aborted ?? false;
+  }
+
+  /** The earlier of this deadline and `limitMs` from now, with the same signal. */
+  atMost(limitMs: number): Deadline {
+    const capMs = performance.now() + limitMs;
+    return capMs < this.#expiresAtMs ? new Deadline(limitMs, capMs, this.signal) : this;
+  }
+}

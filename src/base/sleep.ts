@@ -1,0 +1,51 @@
+// Waiting for time or for a condition, always bounded by a deadline.
+
+import type { Deadline } from "./deadline.js";
+
+/** Longest time a Node.js timer can hold, in milliseconds (about 24 days); longer ones would fire at once. */
+const TIMER_LIMIT_MS = 2 ** 31 - 1;
+
+/**
+ * Resolves after `ms` milliseconds (at most about 24 days), or at once when `signal` aborts. It never rejects.
+ */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) {
+      resolve();
+      return;
+    }
+    const finish = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", finish);
+      resolve();
+    };
+    const timer = setTimeout(finish, Math.min(ms, TIMER_LIMIT_MS));
+    signal?.addEventListener("abort", finish, { once: true });
+  });
+}
+
+/** First pause between two looks of {@link pollUntil}, in milliseconds. */
+const FIRST_PAUSE_MS = 2;
+/** Longest pause between two looks of {@link pollUntil}, in milliseconds. */
+const LONGEST_PAUSE_MS = 50;
+
+/**
+ * Calls `look` until it gives something other than `undefined`.
+ *
+ * @param look Cheap check; its value ends the wait.
+ * @param deadline Bound of the wait.
+ * @returns The value, or `undefined` when the deadline passed or its signal aborted first.
+ */
+export async function pollUntil<T>(
+  look: () => T | undefined | Promise<T | undefined>,
+  deadline: Deadline,
+): Promise<T | undefined> {
+  let pauseMs = FIRST_PAUSE_MS;
+  for (;;) {
+    const value = await look();
+    if (value !== undefined) return value;
+    if (deadline.hasExpired || deadline.isAborted) return undefined;
+    await sleep(Math.min(pauseMs, deadline.remainingMs), deadline.signal);
+    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+  }
+}
