@@ -1,0 +1,87 @@
+// A process as more than a number: pid, start time and boot id together name it for good.
+// A bare pid may belong to somebody else by the time it is used.
+
+import { readFileSync } from "node:fs";
+import { runProgram } from "./process.js";
+
+/** What identifies one process on one boot of one host. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Linux: clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)). macOS: text of `ps -o lstart`. */
+  readonly startTime: string;
+  /** `/proc/sys/kernel/random/boot_id`, or the boot time on macOS. */
+  readonly bootId: string;
+}
+
+let cachedBootId: string | undefined;
+
+/** The identity of a process that runs now; `undefined` when there is none of this pid, or it is a zombie. */
+export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
+  if (process.platform === "linux") return identifyOnLinux(pid);
+  return identifyWithPs(pid);
+}
+
+/** Linux only, synchronous: usable inside a database transaction. */
+export function identifyOnLinux(pid: number): ProcessIdentity | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  } catch {
+    return undefined;
+  }
+  // The command name may hold spaces and parentheses: fields count from the last one.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0];
+  const startTime = fields[19];
+  if (state === "Z" || state === "X" || startTime === undefined) return undefined;
+  return { pid, startTime, bootId: bootId() };
+}
+
+/** True when exactly this process still runs. */
+export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
+  if (identity.bootId !== bootId()) return false;
+  const now = await identifyProcess(identity.pid);
+  return now !== undefined && now.startTime === identity.startTime;
+}
+
+let ownIdentity: Promise<ProcessIdentity> | undefined;
+
+/** This process's own identity. */
+export function selfIdentity(): Promise<ProcessIdentity> {
+  ownIdentity ??= identifyProcess(process.pid).then(
+    (identity) => identity ?? { pid: process.pid, startTime: "0", bootId: bootId() },
+  );
+  return ownIdentity;
+}
+
+/**
+ * Sends a signal only if the pid still belongs to this process.
+ *
+ * @param target `"process"`, or `"group"` for the process group that it leads.
+ * @returns False when the process is gone, or is another one by now: nothing was signalled.
+ */
+export async function signalProcess(
+  identity: ProcessIdentity,
+  signal: NodeJS.Signals,
+  target: "process" | "group" = "process",
+): Promise<boolean> {
+  if (!(await isAlive(identity))) return false;
+  try {
+    process.kill(target === "group" ? -identity.pid : identity.pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function bootId(): string {
+  cachedBootId ??=
+    process.platform === "linux" ? readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim() : "-";
+  return cachedBootId;
+}
+
+async function identifyWithPs(pid: number): Promise<ProcessIdentity | undefined> {
+  const { stdout, exitCode } = await runProgram(["ps", "-o", "lstart=", "-p", String(pid)], { okExitCodes: [0, 1] });
+  const startTime = stdout.trim();
+  return exitCode === 0 && startTime !== "" ? { pid, startTime, bootId: bootId() } : undefined;
+}
