@@ -1,0 +1,159 @@
+// Opens the SQLite file, brings its schema up to date and turns SQLite's errors into ours.
+
+import { chmodSync, closeSync, constants, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from "@photostructure/sqlite";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { MIGRATIONS } from "./migrations.js";
+
+/** How long a statement waits for another process's transaction, in milliseconds. */
+const BUSY_TIMEOUT_MS = 15_000;
+
+/** Primary result codes of SQLite that get an error of their own (https://www.sqlite.org/rescode.html). */
+const SQLITE_BUSY = 5;
+const SQLITE_CONSTRAINT = 19;
+
+/** Name of the database file in the state directory. */
+export const DATABASE_FILE = "smolvm.db";
+
+/** A value that a column can hold. */
+export type SqlValue = string | number | null;
+
+/** One open database. Statements are prepared once. */
+export class Database {
+  readonly #db: DatabaseSyncInstance;
+  readonly #statements = new Map<string, StatementSyncInstance>();
+  #isInTransaction = false;
+
+  private constructor(db: DatabaseSyncInstance) {
+    this.#db = db;
+  }
+
+  /**
+   * Opens or creates the database of a state directory; the directory becomes 0700, the file 0600.
+   *
+   * @throws {STORAGE_FAILED} when it cannot be opened, or was written by a newer version.
+   */
+  static open(stateDir: string): Database {
+    const path = join(stateDir, DATABASE_FILE);
+    try {
+      mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+      chmodSync(stateDir, 0o700);
+      // Created by us first: SQLite gives its -wal and -shm files the mode of the main file.
+      closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600));
+      chmodSync(path, 0o600);
+      const db = new Database(new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS }));
+      db.#configure(path);
+      return db;
+    } catch (error) {
+      if (error instanceof SmolVMError) throw error;
+      throw new SmolVMError("STORAGE_FAILED", `Cannot open the state database "${path}": ${messageOf(error)}`, {
+        details: { path },
+        cause: error,
+      });
+    }
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  /** Runs a statement that gives no rows. @returns The number of rows it changed. */
+  run(sql: string, ...values: SqlValue[]): number {
+    return this.#guard(sql, (statement) => Number(statement.run(...values).changes));
+  }
+
+  /** Runs a query. @returns Its rows as plain objects. */
+  all(sql: string, ...values: SqlValue[]): Record<string, SqlValue>[] {
+    return this.#guard(sql, (statement) => statement.all(...values) as Record<string, SqlValue>[]);
+  }
+
+  /** Runs a query. @returns Its first row, if any. */
+  get(sql: string, ...values: SqlValue[]): Record<string, SqlValue> | undefined {
+    return this.all(sql, ...values)[0];
+  }
+
+  /**
+   * Runs `body` inside `BEGIN IMMEDIATE`: nobody else writes between its reads and its writes.
+   * A transaction inside another joins it. `body` must not be asynchronous.
+   */
+  transaction<T>(body: () => T): T {
+    if (this.#isInTransaction) return body();
+    this.run("BEGIN IMMEDIATE");
+    this.#isInTransaction = true;
+    try {
+      const value = body();
+      this.run("COMMIT");
+      return value;
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    } finally {
+      this.#isInTransaction = false;
+    }
+  }
+
+  #rollBack(): void {
+    try {
+      this.#db.exec("ROLLBACK");
+    } catch {
+      // SQLite has rolled back by itself already, as it does when the disk is full.
+    }
+  }
+
+  #configure(path: string): void {
+    // NORMAL: a power cut may lose the last commits, never the file's integrity; a killed process loses nothing.
+    this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;");
+    const readVersion = () => Number(this.get("PRAGMA user_version")?.user_version ?? 0);
+    if (readVersion() === MIGRATIONS.length) return;
+    this.transaction(() => {
+      const version = readVersion();
+      if (version > MIGRATIONS.length) {
+        throw new SmolVMError(
+          "STORAGE_FAILED",
+          `Cannot use the state database "${path}": its schema is version ${version}, this program knows up to ${MIGRATIONS.length}`,
+          { details: { path, version }, hint: "Update SmolVM, or choose another SMOLVM_STATE_DIR." },
+        );
+      }
+      for (const step of MIGRATIONS.slice(version)) this.#db.exec(step);
+      this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+    });
+  }
+
+  #guard<T>(sql: string, use: (statement: StatementSyncInstance) => T): T {
+    try {
+      let statement = this.#statements.get(sql);
+      if (statement === undefined) {
+        statement = this.#db.prepare(sql);
+        this.#statements.set(sql, statement);
+      }
+      return use(statement);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+}
+
+/** True for the error of a violated UNIQUE, PRIMARY KEY, FOREIGN KEY or CHECK rule. */
+export function isConstraintError(error: unknown): boolean {
+  return error instanceof SmolVMError && error.details.sqliteCode === SQLITE_CONSTRAINT;
+}
+
+function translate(error: unknown): SmolVMError {
+  const extendedCode = (error as { errcode?: number }).errcode ?? 0;
+  const sqliteCode = extendedCode & 0xff;
+  if (sqliteCode === SQLITE_BUSY) {
+    return new SmolVMError("BUSY", `The state database stayed locked for ${BUSY_TIMEOUT_MS} ms`, {
+      details: { sqliteCode },
+      cause: error,
+    });
+  }
+  return new SmolVMError("STORAGE_FAILED", `The state database failed: ${messageOf(error)}`, {
+    details: { sqliteCode },
+    cause: error,
+  });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,169 @@
+// The table of VMs: what each is, and who is changing it right now.
+// A change of state is claimed before it begins, so that two processes never make one at once.
+
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { ProcessIdentity } from "../host/process-identity.js";
+import { type Database, isConstraintError, type SqlValue } from "./database.js";
+import { identityFrom, identityValues } from "./identity-columns.js";
+
+/** The states of a VM that hold while nobody is changing it. */
+export type VmStatus = "created" | "running" | "paused" | "stopped" | "error";
+/** What a process is doing to a VM. */
+export type VmTransition = "creating" | "starting" | "stopping" | "pausing" | "resuming" | "deleting";
+
+/** Why a VM is in the state `error`. */
+export interface VmFailure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** A claimed change, and the process that makes it. */
+export interface VmMove {
+  readonly transition: VmTransition;
+  readonly mover: ProcessIdentity;
+}
+
+/** One VM as recorded. */
+export interface VmRow {
+  readonly id: string;
+  readonly status: VmStatus;
+  /** JSON of what the VM is made of; this table does not look into it. Holds no environment values. */
+  readonly spec: string;
+  readonly failure: VmFailure | undefined;
+  readonly move: VmMove | undefined;
+  /** The VM is deleted when this process has ended; `undefined`: it outlives its creator. */
+  readonly keeper: ProcessIdentity | undefined;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** A VM about to be made, and the host ports it reserves. */
+export interface NewVm {
+  readonly id: string;
+  readonly spec: string;
+  readonly mover: ProcessIdentity;
+  readonly keeper: ProcessIdentity | undefined;
+}
+
+/** How a claimed change ended. */
+export interface Settlement {
+  readonly status: VmStatus;
+  readonly failure?: VmFailure | undefined;
+}
+
+export class VmStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /**
+   * Records a VM that is about to be made, claimed by its maker.
+   *
+   * @throws {VM_EXISTS} when the id is taken; the holder's row is untouched.
+   */
+  insert(vm: NewVm): void {
+    const now = Date.now();
+    try {
+      this.#db.run(
+        `INSERT INTO vms (id, status, spec, transition, mover_pid, mover_start, mover_boot,
+                          keeper_pid, keeper_start, keeper_boot, created_at_ms, updated_at_ms)
+         VALUES (?, 'created', ?, 'creating', ?, ?, ?, ?, ?, ?, ?, ?)`,
+        vm.id,
+        vm.spec,
+        ...identityValues(vm.mover),
+        ...identityValues(vm.keeper),
+        now,
+        now,
+      );
+    } catch (error) {
+      if (!isConstraintError(error)) throw error;
+      throw new SmolVMError("VM_EXISTS", `Cannot create VM "${vm.id}": a VM of this id exists`, {
+        details: { vmId: vm.id },
+      });
+    }
+  }
+
+  find(id: string): VmRow | undefined {
+    const row = this.#db.get("SELECT * FROM vms WHERE id = ?", id);
+    return row === undefined ? undefined : vmRow(row);
+  }
+
+  list(): VmRow[] {
+    return this.#db.all("SELECT * FROM vms ORDER BY created_at_ms, id").map(vmRow);
+  }
+
+  /**
+   * Claims a change of state, if nobody else has and the VM is in one of the states `from`.
+   *
+   * @returns Whether the claim was made.
+   */
+  claim(id: string, from: readonly VmStatus[], move: VmMove): boolean {
+    const places = from.map(() => "?").join(", ");
+    const changed = this.#db.run(
+      `UPDATE vms SET transition = ?, mover_pid = ?, mover_start = ?, mover_boot = ?, updated_at_ms = ?
+       WHERE id = ? AND transition IS NULL AND status IN (${places})`,
+      move.transition,
+      ...identityValues(move.mover),
+      Date.now(),
+      id,
+      ...from,
+    );
+    return changed === 1;
+  }
+
+  /**
+   * Takes over a change whose mover has died.
+   *
+   * @returns False when somebody else took it over first, or it was settled.
+   */
+  takeOver(id: string, dead: VmMove, mover: ProcessIdentity): boolean {
+    const changed = this.#db.run(
+      `UPDATE vms SET mover_pid = ?, mover_start = ?, mover_boot = ?, updated_at_ms = ?
+       WHERE id = ? AND transition = ? AND mover_pid = ? AND mover_start = ? AND mover_boot = ?`,
+      ...identityValues(mover),
+      Date.now(),
+      id,
+      dead.transition,
+      ...identityValues(dead.mover),
+    );
+    return changed === 1;
+  }
+
+  /** Ends a change that `mover` had claimed. */
+  settle(id: string, mover: ProcessIdentity, end: Settlement): void {
+    const changed = this.#db.run(
+      `UPDATE vms SET status = ?, failure = ?, transition = NULL, mover_pid = NULL, mover_start = NULL,
+                      mover_boot = NULL, updated_at_ms = ?
+       WHERE id = ? AND mover_pid = ? AND mover_start = ? AND mover_boot = ?`,
+      end.status,
+      end.failure === undefined ? null : JSON.stringify(end.failure),
+      Date.now(),
+      id,
+      ...identityValues(mover),
+    );
+    if (changed !== 1) {
+      throw new SmolVMError("INTERNAL", `Cannot settle VM "${id}": this process does not hold its claim`);
+    }
+  }
+
+  /** Removes the row, which must have no resources left. */
+  remove(id: string): void {
+    this.#db.run("DELETE FROM vms WHERE id = ?", id);
+  }
+}
+
+function vmRow(row: Record<string, SqlValue>): VmRow {
+  const mover = identityFrom(row.mover_pid, row.mover_start, row.mover_boot);
+  return {
+    id: String(row.id),
+    status: row.status as VmStatus,
+    spec: String(row.spec),
+    failure: typeof row.failure === "string" ? (JSON.parse(row.failure) as VmFailure) : undefined,
+    move: mover === undefined ? undefined : { transition: row.transition as VmTransition, mover },
+    keeper: identityFrom(row.keeper_pid, row.keeper_start, row.keeper_boot),
+    createdAtMs: Number(row.created_at_ms),
+    updatedAtMs: Number(row.updated_at_ms),
+  };
+}
