@@ -1,0 +1,239 @@
+// A connection to the guest agent over one lane: handshake, streams, and what its end means for them.
+// Many commands at once; the guest is not trusted.
+
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+import type { Deadline } from "../base/deadline.js";
+import { type Deferred, deferred } from "../base/deferred.js";
+import { sleep } from "../base/sleep.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { waitError } from "../errors/wait-errors.js";
+import { type ExecRequest, encodeExecRequest } from "./exec-request.js";
+import { ExecStream, type OutputSink } from "./exec-stream.js";
+import { FieldReader, FieldWriter } from "./fields.js";
+import { type Frame, PROTOCOL_VERSION } from "./frame.js";
+import { FrameDecoder } from "./frame-decoder.js";
+import { FrameWriter } from "./frame-writer.js";
+import { violation } from "./violation.js";
+
+const NONCE_BYTES = 16;
+
+/** A stream that waits for one answer. */
+interface PendingCall {
+  readonly kind: "call";
+  readonly operation: string;
+  readonly reply: Deferred<FieldReader>;
+}
+
+/** A socket that can let the program end while it is idle. */
+interface Referable {
+  ref?(): void;
+  unref?(): void;
+}
+
+export class GuestConnection {
+  readonly #socket: Duplex & Referable;
+  readonly #writer: FrameWriter;
+  readonly #decoder: FrameDecoder;
+  readonly #streams = new Map<number, ExecStream | PendingCall>();
+  readonly #welcomed = deferred<void>();
+  readonly #closed = deferred<SmolVMError>();
+  #lastStream = 0;
+  #isWelcomed = false;
+  #isOpen = true;
+
+  private constructor(socket: Duplex, nonce: Buffer) {
+    this.#socket = socket;
+    this.#writer = new FrameWriter(socket);
+    this.#decoder = new FrameDecoder(nonce);
+    this.#welcomed.promise.catch(() => {});
+    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
+    socket.on("error", (error) => this.#end(closedError("the lane failed", error)));
+    socket.on("close", () => this.#end(closedError("the guest or its VMM ended")));
+  }
+
+  /**
+   * Introduces itself to the agent and waits for its answer.
+   *
+   * @param socket A lane that nobody else uses; it belongs to the connection from now on, also on failure.
+   * @throws {TIMEOUT} when the agent did not answer in time.
+   * @throws {CHANNEL_CLOSED} when the lane ended first.
+   * @throws {PROTOCOL_ERROR} when something else than an agent of our version answered.
+   * @throws {ABORTED}
+   */
+  static async open(socket: Duplex, deadline: Deadline): Promise<GuestConnection> {
+    const nonce = randomBytes(NONCE_BYTES);
+    const connection = new GuestConnection(socket, nonce);
+    connection.#writer.open(new FieldWriter().u32(1, PROTOCOL_VERSION).bytes(2, nonce).finish());
+    await connection
+      .#within(connection.#welcomed.promise, "Handshake with the guest agent", deadline)
+      .catch((error) => {
+        connection.#end(error as SmolVMError);
+        throw error;
+      });
+    connection.#updateReference();
+    return connection;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Resolves, with the reason, when the connection has ended. Never rejects. */
+  get closed(): Promise<SmolVMError> {
+    return this.#closed.promise;
+  }
+
+  /**
+   * Starts a command.
+   *
+   * @param sink Takes its output; see {@link OutputSink}.
+   * @returns Its stream. `exited` rejects with `COMMAND_FAILED` (details: errno) when it could not be started.
+   * @throws {CHANNEL_CLOSED}
+   */
+  exec(request: ExecRequest, sink: OutputSink): ExecStream {
+    const payload = encodeExecRequest(request);
+    const id = this.#openStreamId();
+    const transport = {
+      send: this.#writer.send.bind(this.#writer),
+      drained: () => this.#drained(),
+    };
+    const stream = new ExecStream(id, transport, sink);
+    this.#streams.set(id, stream);
+    this.#updateReference();
+    this.#writer.send({ name: "exec", stream: id, payload });
+    return stream;
+  }
+
+  /**
+   * Calls an operation of the agent itself.
+   *
+   * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED}
+   * @throws {INTERNAL} when the agent refused it.
+   */
+  async call(operation: string, fields: FieldWriter, deadline: Deadline): Promise<FieldReader> {
+    const id = this.#openStreamId();
+    const reply = deferred<FieldReader>();
+    reply.promise.catch(() => {});
+    this.#streams.set(id, { kind: "call", operation, reply });
+    this.#updateReference();
+    const head = new FieldWriter().text(1, operation).finish();
+    this.#writer.send({ name: "call", stream: id, payload: Buffer.concat([head, fields.finish()]) });
+    return this.#within(reply.promise, `Guest operation "${operation}"`, deadline);
+  }
+
+  /** Ends the connection; commands that still run are killed by the agent. Closing twice is fine. */
+  close(): void {
+    this.#end(closedError("it was closed by this program"));
+  }
+
+  #openStreamId(): number {
+    if (!this.#isOpen) throw closedError("it had ended before");
+    this.#lastStream += 1;
+    return this.#lastStream;
+  }
+
+  #receive(chunk: Buffer): void {
+    if (!this.#isOpen) return;
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#dispatch(frame);
+    } catch (error) {
+      this.#end(error instanceof SmolVMError ? error : violation(String(error)));
+    }
+  }
+
+  #dispatch(frame: Frame): void {
+    if (frame.name === "welcome") {
+      this.#acceptWelcome(frame);
+      return;
+    }
+    if (frame.name === "fatal") {
+      const fields = new FieldReader(frame.payload);
+      throw new SmolVMError("PROTOCOL_ERROR", `The guest agent ended the connection: ${fields.text(2)}`, {
+        details: { agentCode: fields.text(1) },
+      });
+    }
+    const stream = this.#streams.get(frame.stream);
+    if (stream === undefined) throw violation(`frame ${frame.name} for stream ${frame.stream}, which is not open`);
+    if (this.#deliver(stream, frame)) {
+      this.#streams.delete(frame.stream);
+      this.#updateReference();
+    }
+  }
+
+  #acceptWelcome(frame: Frame): void {
+    if (this.#isWelcomed) throw violation("a second welcome");
+    this.#isWelcomed = true;
+    const version = new FieldReader(frame.payload).u32(1);
+    // An agent of another version follows up with FATAL, which says it better.
+    if (version === PROTOCOL_VERSION) this.#welcomed.resolve();
+  }
+
+  /** @returns True when the frame ended its stream. */
+  #deliver(stream: ExecStream | PendingCall, frame: Frame): boolean {
+    if (frame.name === "failed") {
+      const fields = new FieldReader(frame.payload);
+      failStream(stream, fields.text(1) ?? "EIO", fields.text(2) ?? "");
+      return true;
+    }
+    if (stream instanceof ExecStream) return stream.accept(frame);
+    if (frame.name !== "reply") throw violation(`frame ${frame.name} does not answer a call`);
+    stream.reply.resolve(new FieldReader(frame.payload));
+    return true;
+  }
+
+  #end(reason: SmolVMError): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#welcomed.reject(reason);
+    for (const stream of this.#streams.values()) {
+      if (stream instanceof ExecStream) stream.fail(reason);
+      else stream.reply.reject(reason);
+    }
+    this.#streams.clear();
+    this.#socket.destroy();
+    this.#closed.resolve(reason);
+  }
+
+  async #within<T>(work: Promise<T>, action: string, deadline: Deadline): Promise<T> {
+    const cancel = new AbortController();
+    const signals = deadline.signal === undefined ? cancel.signal : AbortSignal.any([deadline.signal, cancel.signal]);
+    try {
+      return await Promise.race([
+        work,
+        sleep(deadline.remainingMs, signals).then((): never => {
+          throw waitError(action, deadline);
+        }),
+      ]);
+    } finally {
+      cancel.abort();
+      work.catch(() => {});
+    }
+  }
+
+  async #drained(): Promise<void> {
+    if (!this.#isOpen || !this.#socket.writableNeedDrain) return;
+    await Promise.race([new Promise<void>((resolve) => this.#socket.once("drain", resolve)), this.#closed.promise]);
+  }
+
+  /** An idle connection does not keep the program alive. */
+  #updateReference(): void {
+    if (this.#streams.size > 0) this.#socket.ref?.();
+    else this.#socket.unref?.();
+  }
+}
+
+function failStream(stream: ExecStream | PendingCall, errno: string, message: string): void {
+  if (stream instanceof ExecStream) {
+    stream.fail(
+      new SmolVMError("COMMAND_FAILED", `Cannot run the command: ${message} (${errno})`, { details: { errno } }),
+    );
+  } else {
+    const text = `The guest agent refused "${stream.operation}": ${message} (${errno})`;
+    stream.reply.reject(new SmolVMError("INTERNAL", text, { details: { errno } }));
+  }
+}
+
+function closedError(why: string, cause?: unknown): SmolVMError {
+  return new SmolVMError("CHANNEL_CLOSED", `The connection to the guest agent ended: ${why}`, { cause });
+}
