@@ -1,0 +1,3 @@
+module smolvm.dev/agent
+
+go 1.18
