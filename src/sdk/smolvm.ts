@@ -1,0 +1,210 @@
+// What a user holds: one microVM as an object. Everything it does is one call on the manager of its state directory.
+
+import { randomBytes } from "node:crypto";
+import type { WaitOptions } from "../base/deadline.js";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
+import type { CommandOptions } from "../vm/command-options.js";
+import type { CreateOptions } from "../vm/create-vm.js";
+import type { DeletedVm } from "../vm/delete-vm.js";
+import type { CommandResult } from "../vm/run-in-vm.js";
+import { sharedManager } from "../vm/shared-manager.js";
+import { checkConfig, type VMConfig } from "../vm/vm-config.js";
+import type { VMInfo, VmStatus } from "../vm/vm-info.js";
+import type { VmManager } from "../vm/vm-manager.js";
+
+/** Where to look for VMs. */
+export interface StateOptions {
+  /** Default `SMOLVM_STATE_DIR` or `~/.local/state/smolvm`. */
+  readonly stateDir?: string | undefined;
+}
+
+/**
+ * A microVM of your own.
+ *
+ * @example
+ * await using vm = await SmolVM.create({ memSizeMib: 2048 });
+ * const result = await vm.run("free -m");
+ * console.log(result.output);
+ */
+export class SmolVM implements AsyncDisposable {
+  readonly #manager: VmManager;
+  readonly #vmId: string;
+  /** The configuration of a VM that was not made yet. */
+  #pendingConfig: Omit<VMConfig, "stateDir"> | undefined;
+  /** Whether the end of the scope deletes the VM. */
+  readonly #isOwned: boolean;
+
+  /**
+   * The two-step form: checks the configuration and does nothing else; {@link SmolVM.start} makes and boots the VM.
+   *
+   * @throws {INVALID_CONFIG} naming the field.
+   */
+  constructor(config?: VMConfig);
+  /** @internal A handle to a VM that exists. */
+  constructor(existing: ExistingVm);
+  constructor(from: VMConfig | ExistingVm = {}) {
+    if (from instanceof ExistingVm) {
+      this.#manager = from.manager;
+      this.#vmId = from.vmId;
+      this.#isOwned = from.isOwned;
+      return;
+    }
+    const { stateDir, ...config } = checkConfig(from) && from;
+    this.#vmId = config.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
+    this.#pendingConfig = { ...config, vmId: this.#vmId };
+    this.#manager = sharedManager(stateDir);
+    this.#isOwned = true;
+  }
+
+  /**
+   * Creates and starts a VM. A failure leaves nothing of it behind.
+   *
+   * @param config See {@link VMConfig}; all of it is optional.
+   * @returns A handle that owns the VM: with `await using` it is deleted at the end of the scope.
+   * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
+   * @throws {IMAGE_FAILED} {BOOT_TIMEOUT} {BOOT_FAILED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED} {ABORTED}
+   */
+  static async create(config: VMConfig = {}, options: CreateOptions = {}): Promise<SmolVM> {
+    const { stateDir, ...rest } = checkConfig(config) && config;
+    const manager = sharedManager(stateDir);
+    const vmId = await manager.create(rest, options);
+    const vm = new SmolVM(new ExistingVm(manager, vmId, true));
+    try {
+      await manager.start(vmId, options);
+    } catch (error) {
+      await manager.delete(vmId).catch(() => {}); // What is left stays on record for reconcile; the cause matters more.
+      throw error;
+    }
+    return vm;
+  }
+
+  /**
+   * A handle to a VM that exists, whoever made it. It never deletes the VM when it goes out of scope.
+   *
+   * @throws {VM_NOT_FOUND}
+   */
+  static async fromId(vmId: string, options: StateOptions = {}): Promise<SmolVM> {
+    const manager = sharedManager(options.stateDir);
+    await manager.info(vmId);
+    return new SmolVM(new ExistingVm(manager, vmId, false));
+  }
+
+  /** All VMs of a state directory. @param options `status`: only those of this status. */
+  static async list(options: StateOptions & { readonly status?: VmStatus | undefined } = {}): Promise<VMInfo[]> {
+    return sharedManager(options.stateDir).list(options);
+  }
+
+  get vmId(): string {
+    return this.#vmId;
+  }
+
+  /**
+   * The status as last recorded; {@link SmolVM.info} looks whether it still holds.
+   *
+   * @throws {VM_NOT_FOUND} once the VM is deleted.
+   */
+  get status(): VmStatus {
+    return this.#pendingConfig === undefined ? this.#manager.recordedStatus(this.#vmId) : "created";
+  }
+
+  /** Boots the VM, making it first in the two-step form. Nothing happens when it runs already. Throws as `create`. */
+  async start(options: CreateOptions = {}): Promise<void> {
+    if (this.#pendingConfig === undefined) return this.#manager.start(this.#vmId, options);
+    await this.#manager.create(this.#pendingConfig, options);
+    const config = this.#pendingConfig;
+    this.#pendingConfig = undefined;
+    try {
+      await this.#manager.start(this.#vmId, options);
+    } catch (error) {
+      await this.#manager.delete(this.#vmId).catch(() => {});
+      this.#pendingConfig = config;
+      throw error;
+    }
+  }
+
+  /** Shuts the guest down in order; its disk stays. Nothing happens when it does not run. */
+  async stop(options?: WaitOptions): Promise<void> {
+    if (this.#pendingConfig === undefined) await this.#manager.stop(this.#vmId, options);
+  }
+
+  /** Stops the vCPUs. @throws {INVALID_STATE} unless the VM runs or is paused. */
+  async pause(options?: WaitOptions): Promise<void> {
+    return this.#made("pause").pause(this.#vmId, options);
+  }
+
+  /** Lets the vCPUs run on. @throws {INVALID_STATE} unless the VM is paused or runs. */
+  async resume(options?: WaitOptions): Promise<void> {
+    return this.#made("resume").resume(this.#vmId, options);
+  }
+
+  /**
+   * Stops and deletes the VM: disk, sockets, logs, record. Deleting twice is fine.
+   *
+   * @throws {STORAGE_FAILED} when a file could not be removed; call it again.
+   */
+  async delete(options?: WaitOptions): Promise<DeletedVm> {
+    if (this.#pendingConfig !== undefined) return {};
+    try {
+      return await this.#manager.delete(this.#vmId, options);
+    } catch (error) {
+      if (isSmolVMError(error, "VM_NOT_FOUND")) return {};
+      throw error;
+    }
+  }
+
+  /** What the VM is and how it is. @throws {VM_NOT_FOUND} */
+  async info(): Promise<VMInfo> {
+    return this.#made("get information about").info(this.#vmId);
+  }
+
+  /** The end of the guest's serial console. @param options `tail`: only the last so many lines. */
+  async logs(options?: { readonly tail?: number | undefined }): Promise<string> {
+    return this.#made("read the logs of").logs(this.#vmId, options);
+  }
+
+  /**
+   * Runs a line of the guest's login shell.
+   *
+   * @returns How it ended; a non-zero exit is a result unless `check` is set.
+   * @throws {INVALID_STATE} when the VM does not run. @throws {INVALID_CONFIG} for a bad option.
+   * @throws {COMMAND_FAILED} {COMMAND_TIMEOUT} {ABORTED} {CHANNEL_CLOSED}
+   * @example
+   * const { output } = await vm.run("ls | wc -l", { cwd: "/etc", timeoutMs: 5_000 });
+   */
+  async run(command: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#made("run a command in").run(this.#vmId, command, options);
+  }
+
+  /**
+   * Runs a program, no shell. Otherwise as {@link SmolVM.run}.
+   *
+   * @example
+   * await vm.exec(["python3", "-c", code], { check: true });
+   */
+  async exec(argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
+    return this.#made("run a command in").exec(this.#vmId, argv, options);
+  }
+
+  /** Owned: stop and delete. Reconnected: let go, the VM stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOwned) await this.delete();
+  }
+
+  /** @throws {INVALID_STATE} when there is no VM yet. */
+  #made(action: string): VmManager {
+    if (this.#pendingConfig === undefined) return this.#manager;
+    const text = `Cannot ${action} VM "${this.#vmId}": it was not started; call start() first`;
+    throw new SmolVMError("INVALID_STATE", text, {
+      details: { vmId: this.#vmId, status: "created", helps: "start()" },
+    });
+  }
+}
+
+/** Which VM a handle is for; kept apart from configurations by its class. */
+class ExistingVm {
+  constructor(
+    readonly manager: VmManager,
+    readonly vmId: string,
+    readonly isOwned: boolean,
+  ) {}
+}

@@ -1,0 +1,79 @@
+// Which accelerator a VM gets: the best that was seen to work, and what was seen is remembered.
+
+import { access, constants } from "node:fs/promises";
+import { cpus } from "node:os";
+import type { Accelerator, Backend } from "../backends/backend.js";
+import { Deadline, type WaitOptions } from "../base/deadline.js";
+import type { ProgressListener } from "../base/progress.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { VmContext } from "./context.js";
+
+const KVM_DEVICE = "/dev/kvm";
+/** Longest trial of all accelerators together, in milliseconds. */
+const TRIAL_TIMEOUT_MS = 30_000;
+/** How it is remembered that an accelerator works. */
+const WORKS = "works";
+
+/** What to choose for. */
+export interface AcceleratorChoice {
+  readonly backend: Backend;
+  readonly asked: "auto" | Accelerator;
+  readonly boot: { readonly kernelPath: string; readonly initrdPath: string };
+}
+
+/**
+ * @throws {HOST_UNSUPPORTED} when the one asked for, or none at all, works; details hold the reasons.
+ */
+export async function chooseAccelerator(
+  ctx: VmContext,
+  choice: AcceleratorChoice,
+  options: WaitOptions & { readonly onProgress?: ProgressListener | undefined },
+): Promise<Accelerator> {
+  const { backend, asked } = choice;
+  const candidates = asked === "auto" ? backend.features.accelerators : [asked];
+  const reasons: Record<string, string> = {};
+  for (const accelerator of candidates) {
+    // Emulation needs nothing of the host, so there is nothing to try.
+    if (accelerator === "tcg") return accelerator;
+    const failure = await tryAccelerator(ctx, choice, accelerator, options);
+    if (failure === undefined) return accelerator;
+    reasons[accelerator] = failure;
+  }
+  const text = Object.entries(reasons).map(([name, reason]) => `${name}: ${reason}`);
+  throw new SmolVMError("HOST_UNSUPPORTED", `No usable accelerator on this host: ${text.join("; ")}`, {
+    details: { reasons },
+    hint: 'Use accel "auto" or "tcg"; `smolvm doctor` tells more.',
+  });
+}
+
+/**
+ * Tries an accelerator, or recalls what came of it with the same VMM, kernel and CPU.
+ *
+ * @returns `undefined` when it works, else the reason why not.
+ */
+export async function tryAccelerator(
+  ctx: VmContext,
+  { backend, boot }: Omit<AcceleratorChoice, "asked">,
+  accelerator: Accelerator,
+  options: WaitOptions & { readonly onProgress?: ProgressListener | undefined },
+): Promise<string | undefined> {
+  if (!backend.features.accelerators.includes(accelerator)) return `${backend.name} does not have it on this platform`;
+  // Cheap and may change at any time: looked at each time.
+  if (accelerator === "kvm" && !(await canOpen(KVM_DEVICE))) return `${KVM_DEVICE} is not there or not accessible`;
+  const deadline = Deadline.from(options, TRIAL_TIMEOUT_MS);
+  const vmm = await backend.identify(deadline);
+  const name = ["accelerator", accelerator, vmm, boot.kernelPath, cpus()[0]?.model].join("|");
+  const known = ctx.store.verdicts.find(name);
+  if (known !== undefined) return known === WORKS ? undefined : known;
+  options.onProgress?.({ step: `Trying accelerator ${accelerator}` });
+  const failure = await backend.tryAccelerator(accelerator, boot, deadline);
+  ctx.store.verdicts.save(name, failure ?? WORKS);
+  return failure;
+}
+
+async function canOpen(path: string): Promise<boolean> {
+  return access(path, constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,40 @@
+// Turns the ports that a caller asked for into host ports; 0 or none means a free one.
+
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { PortForward } from "../storage/port-store.js";
+import type { CheckedConfig } from "./vm-config.js";
+
+/** Where forwarded ports listen unless asked otherwise. */
+const DEFAULT_HOST_ADDRESS = "127.0.0.1";
+
+/**
+ * Finds every port free at this moment. Other VMs are kept away by the reservation that follows.
+ *
+ * @throws {PORT_IN_USE} when a program of the host listens on one of them.
+ */
+export async function choosePorts(asked: CheckedConfig["ports"]): Promise<PortForward[]> {
+  const chosen: PortForward[] = [];
+  for (const { guest, host, hostAddress = DEFAULT_HOST_ADDRESS } of asked) {
+    chosen.push({ hostAddress, hostPort: await bindOnce(hostAddress, host ?? 0), guestPort: guest });
+  }
+  return chosen;
+}
+
+/** @returns The port that could be bound; `port` itself unless it is 0. */
+async function bindOnce(hostAddress: string, port: number): Promise<number> {
+  const server = createServer();
+  try {
+    server.listen({ host: hostAddress, port, exclusive: true });
+    await once(server, "listening");
+    return (server.address() as AddressInfo).port;
+  } catch (error) {
+    throw new SmolVMError("PORT_IN_USE", `Cannot forward ${hostAddress}:${port}: it cannot be listened on`, {
+      details: { hostAddress, hostPort: port, reason: (error as NodeJS.ErrnoException).code },
+      cause: error,
+    });
+  } finally {
+    server.close();
+  }
+}

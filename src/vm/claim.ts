@@ -1,0 +1,56 @@
+// Claiming a change of a VM's state: waits for others, finishes what dead processes left, refuses what is illegal.
+
+import type { Deadline } from "../base/deadline.js";
+import { pollUntil } from "../base/sleep.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { waitError } from "../errors/wait-errors.js";
+import { selfIdentity } from "../host/process-identity.js";
+import type { VmRow } from "../storage/vm-store.js";
+import type { VmContext } from "./context.js";
+import { LIFECYCLE, type LifecycleVerb } from "./lifecycle.js";
+import { refreshVm } from "./refresh-vm.js";
+
+/** @throws {VM_NOT_FOUND} */
+export function findVm(ctx: VmContext, vmId: string): VmRow {
+  const row = ctx.store.vms.find(vmId);
+  if (row !== undefined) return row;
+  throw new SmolVMError("VM_NOT_FOUND", `Cannot find VM "${vmId}" in "${ctx.paths.stateDir}"`, { details: { vmId } });
+}
+
+/**
+ * Claims the change that `verb` makes. Whoever gets a row must settle or remove it.
+ *
+ * @returns The VM as it was before, or `"already"` when there is nothing to do.
+ * @throws {VM_NOT_FOUND}
+ * @throws {INVALID_STATE} naming the state and the call that helps.
+ * @throws {BUSY} when another process kept changing it until the deadline.
+ * @throws {ABORTED}
+ */
+export async function claimVm(
+  ctx: VmContext,
+  vmId: string,
+  verb: LifecycleVerb,
+  deadline: Deadline,
+): Promise<VmRow | "already"> {
+  const claimed = await pollUntil(() => tryClaim(ctx, vmId, verb), deadline);
+  if (claimed !== undefined) return claimed;
+  if (deadline.isAborted) throw waitError(`Call ${verb}() of VM "${vmId}"`, deadline);
+  const row = findVm(ctx, vmId);
+  const text = `Cannot ${verb} VM "${vmId}": process ${row.move?.mover.pid} was still ${row.move?.transition} it after ${deadline.limitMs} ms`;
+  throw new SmolVMError("BUSY", text, { details: { vmId, ...row.move } });
+}
+
+async function tryClaim(ctx: VmContext, vmId: string, verb: LifecycleVerb): Promise<VmRow | "already" | undefined> {
+  const rule = LIFECYCLE[verb];
+  const row = await refreshVm(ctx, findVm(ctx, vmId));
+  if (row === undefined) return findVm(ctx, vmId); // Gone while we looked: this throws.
+  if (row.move !== undefined) return undefined;
+  if (rule.already.includes(row.status)) return "already";
+  if (!rule.from.includes(row.status)) {
+    const help = rule.helps[row.status];
+    const text = `Cannot ${verb} VM "${vmId}": it is ${row.status}${help === undefined ? "" : `; call ${help} first`}`;
+    throw new SmolVMError("INVALID_STATE", text, { details: { vmId, status: row.status, helps: help } });
+  }
+  const move = { transition: rule.transition, mover: await selfIdentity() };
+  return ctx.store.vms.claim(vmId, [row.status], move) ? row : undefined;
+}

@@ -1,0 +1,16 @@
+// What every operation on VMs works with.
+
+import type { HostPaths } from "../host/paths.js";
+import type { ImageStore } from "../images/image-store.js";
+import type { Store } from "../storage/store.js";
+import type { GuestChannels } from "./guest-channels.js";
+
+/** One state directory, opened. */
+export interface VmContext {
+  readonly paths: HostPaths;
+  readonly store: Store;
+  readonly images: ImageStore;
+  readonly channels: GuestChannels;
+  /** Host-side helper programs that were built with this package, by name. */
+  helperPath(name: "logkeeper" | "netguard"): string;
+}

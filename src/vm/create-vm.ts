@@ -1,0 +1,142 @@
+// Makes a VM without starting it: checks everything, then record, directory, disk. A failure leaves nothing.
+
+import { randomBytes } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Backend, MachineDisk } from "../backends/backend.js";
+import { backendFor } from "../backends/registry.js";
+import { Deadline, type WaitOptions } from "../base/deadline.js";
+import type { ProgressListener } from "../base/progress.js";
+import { fileError } from "../errors/file-error.js";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
+import { selfIdentity } from "../host/process-identity.js";
+import type { BootFiles } from "../images/boot-files.js";
+import { chooseAccelerator } from "./choose-accelerator.js";
+import { choosePorts } from "./choose-ports.js";
+import type { VmContext } from "./context.js";
+import { writeEnvironment } from "./environment-file.js";
+import { refuseUnsupported } from "./refuse-unsupported.js";
+import { removeVm } from "./remove-vm.js";
+import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
+import { encodeSpec, type VmSpec } from "./vm-spec.js";
+
+/** Directory of all VMs' own directories, below the state directory. */
+export const VMS_DIRECTORY = "vms";
+/** Name of an isolated disk in the VM's directory. */
+const DISK_FILE = "disk.qcow2";
+/** Longest wait for the VMM to say who it is, in milliseconds. */
+const IDENTIFY_TIMEOUT_MS = 20_000;
+/** Tries at an id or a host port that we choose ourselves. */
+const CHOICE_ATTEMPTS = 5;
+const MIB_BYTES = 1024 * 1024;
+
+/** Options of {@link createVm}. */
+export interface CreateOptions extends WaitOptions {
+  /** Hears of long work: a first image build takes about a minute. */
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+/**
+ * @returns The id of the new VM, in state `created`.
+ * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
+ * @throws {IMAGE_FAILED} {STORAGE_FAILED} {PORT_IN_USE} {ABORTED} {TIMEOUT}
+ */
+export async function createVm(ctx: VmContext, config: unknown, options: CreateOptions = {}): Promise<string> {
+  const checked = checkConfig(config);
+  refuseUnsupported(checked);
+  const backend = backendFor(checked.backend);
+  await backend.identify(Deadline.from(options, IDENTIFY_TIMEOUT_MS));
+  if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw exists(checked.vmId);
+  const boot = await ctx.images.resolveBoot(checked, options);
+  const accelerator = await chooseAccelerator(ctx, { backend, asked: checked.accel, boot }, options);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await createOnce(ctx, { checked, backend, boot, accelerator });
+    } catch (error) {
+      // Only what we chose ourselves may be chosen again.
+      const isOurChoice =
+        (isSmolVMError(error, "VM_EXISTS") && checked.vmId === undefined) ||
+        (isSmolVMError(error, "PORT_IN_USE") && checked.ports.some(({ host }) => !host));
+      if (!isOurChoice || attempt === CHOICE_ATTEMPTS) throw error;
+    }
+  }
+}
+
+interface Ingredients {
+  readonly checked: CheckedConfig;
+  readonly backend: Backend;
+  readonly boot: BootFiles;
+  readonly accelerator: VmSpec["accelerator"];
+}
+
+async function createOnce(ctx: VmContext, { checked, backend, boot, accelerator }: Ingredients): Promise<string> {
+  const id = checked.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
+  const self = await selfIdentity();
+  const ports = await choosePorts(checked.ports);
+  const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, id);
+  const disk = diskOf(checked, boot, directory);
+  const spec: VmSpec = {
+    backend: backend.name,
+    accelerator,
+    vcpuCount: checked.vcpuCount,
+    memSizeMib: checked.memSizeMib,
+    image: boot.image ?? null,
+    kernelPath: boot.kernelPath,
+    initrdPath: boot.initrdPath,
+    bootArgs: checked.bootArgs,
+    disk,
+    growRoot: disk.mode === "isolated" && disk.sizeBytes > boot.rootfsSizeBytes,
+    networkMode: networkModeOf(checked) === "none" ? "none" : "user",
+    ports,
+    machineId: randomBytes(16).toString("hex"),
+    bootTimeoutMs: checked.bootTimeoutMs,
+    retainDiskOnDelete: checked.retainDiskOnDelete,
+    directory,
+  };
+  const keeper = checked.lifetime === "process" ? self : undefined;
+  ctx.store.transaction(() => {
+    ctx.store.vms.insert({ id, spec: encodeSpec(spec), mover: self, keeper });
+    ctx.store.ports.reserve(id, ports);
+    ctx.store.resources.plan(id, [{ kind: "directory", name: directory }]);
+  });
+  try {
+    await makeDirectory(id, directory);
+    await writeEnvironment(directory, checked.envVars);
+    await backend.prepareDisk(disk).catch((error: unknown) => {
+      throw error instanceof SmolVMError ? error : fileError(`Create the disk of VM "${id}"`, directory, error);
+    });
+    ctx.store.vms.settle(id, self, { status: "created" });
+  } catch (error) {
+    const row = ctx.store.vms.find(id);
+    if (row !== undefined) await removeVm(ctx, row);
+    throw error;
+  }
+  return id;
+}
+
+/** The row of this id is ours, so whatever lies here is nobody's: it goes, and is never adopted. */
+async function makeDirectory(id: string, directory: string): Promise<void> {
+  try {
+    await rm(directory, { recursive: true, force: true });
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw fileError(`Create VM "${id}"`, directory, error);
+  }
+}
+
+function diskOf(checked: CheckedConfig, boot: BootFiles, directory: string): MachineDisk {
+  const { rootfsPath, rootfsFormat, rootfsSizeBytes } = boot;
+  if (checked.diskMode === "shared") return { mode: "shared", path: rootfsPath, format: rootfsFormat };
+  const sizeBytes = checked.diskSizeMib === undefined ? rootfsSizeBytes : checked.diskSizeMib * MIB_BYTES;
+  return {
+    mode: "isolated",
+    path: join(directory, DISK_FILE),
+    basePath: rootfsPath,
+    baseFormat: rootfsFormat,
+    sizeBytes,
+  };
+}
+
+function exists(vmId: string): SmolVMError {
+  return new SmolVMError("VM_EXISTS", `Cannot create VM "${vmId}": a VM of this id exists`, { details: { vmId } });
+}

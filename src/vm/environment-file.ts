@@ -1,0 +1,29 @@
+// The environment of a VM's commands, in a file that only its owner can read: never in the database.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileError } from "../errors/file-error.js";
+
+/** Name of the file in the VM's directory. */
+const ENVIRONMENT_FILE = "environment.json";
+
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string>>;
+
+/** Writes the file of a new VM. @throws {STORAGE_FAILED} */
+export async function writeEnvironment(directory: string, env: Environment): Promise<void> {
+  const path = join(directory, ENVIRONMENT_FILE);
+  await writeFile(path, JSON.stringify(env), { mode: 0o600, flag: "wx" }).catch((error: unknown) => {
+    throw fileError("Write the environment of a VM", path, error);
+  });
+}
+
+/** @throws {STORAGE_FAILED} */
+export async function readEnvironment(directory: string): Promise<Environment> {
+  const path = join(directory, ENVIRONMENT_FILE);
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as Environment;
+  } catch (error) {
+    throw fileError("Read the environment of a VM", path, error);
+  }
+}

@@ -1,0 +1,112 @@
+// This program's connections to its guests: one per VM, opened when first needed, over a lane leased for it.
+
+import { backendFor } from "../backends/registry.js";
+import type { Deadline } from "../base/deadline.js";
+import { pollUntil } from "../base/sleep.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { waitError } from "../errors/wait-errors.js";
+import { GuestConnection } from "../guest/connection.js";
+import { isAlive, selfIdentity } from "../host/process-identity.js";
+import type { LaneLease } from "../storage/lane-store.js";
+import type { Store } from "../storage/store.js";
+
+/** Bound of one handshake on a fresh lane of a running VM, in milliseconds. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** Where a guest can be reached. */
+export interface GuestAddress {
+  readonly vmId: string;
+  readonly backend: string;
+  readonly runtimeDir: string;
+}
+
+interface OpenChannel {
+  readonly connection: Promise<GuestConnection>;
+}
+
+export class GuestChannels {
+  readonly #store: Store;
+  readonly #channels = new Map<string, OpenChannel>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /**
+   * The connection to a guest, opened if need be.
+   *
+   * @throws {BUSY} when other processes held all lanes until the deadline.
+   * @throws {TIMEOUT} when the guest did not answer. @throws {CHANNEL_CLOSED} @throws {ABORTED}
+   */
+  async get(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
+    const existing = this.#channels.get(address.vmId);
+    if (existing !== undefined) {
+      const connection = await existing.connection.catch(() => undefined);
+      if (connection?.isOpen) return connection;
+    }
+    const bound = deadline.atMost(HANDSHAKE_TIMEOUT_MS);
+    return this.open(address, bound);
+  }
+
+  /** Opens a connection and keeps it for {@link get}. */
+  open(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
+    const channel: OpenChannel = { connection: this.#connect(address, deadline) };
+    this.#channels.set(address.vmId, channel);
+    const forget = () => {
+      if (this.#channels.get(address.vmId) === channel) this.#channels.delete(address.vmId);
+    };
+    void channel.connection.then(({ closed }) => closed.then(forget), forget);
+    return channel.connection;
+  }
+
+  /** Closes the connection to a guest that is about to end. */
+  drop(vmId: string): void {
+    const channel = this.#channels.get(vmId);
+    this.#channels.delete(vmId);
+    void channel?.connection.then(
+      (connection) => connection.close(),
+      () => {},
+    );
+  }
+
+  /** Closes all connections. */
+  close(): void {
+    for (const vmId of this.#channels.keys()) this.drop(vmId);
+  }
+
+  async #connect(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
+    const backend = backendFor(address.backend);
+    const lease = await this.#lease(address.vmId, backend.features.laneCount, deadline);
+    try {
+      const socket = await backend.dial(address.runtimeDir, lease.lane, deadline);
+      const connection = await GuestConnection.open(socket, deadline);
+      void connection.closed.then(() => this.#release(address.vmId, lease));
+      return connection;
+    } catch (error) {
+      this.#release(address.vmId, lease);
+      throw error;
+    }
+  }
+
+  async #lease(vmId: string, laneCount: number, deadline: Deadline): Promise<LaneLease> {
+    const holder = await selfIdentity();
+    const lane = await pollUntil(async () => {
+      const leases = this.#store.lanes.list(vmId);
+      const living = await Promise.all(leases.map((lease) => isAlive(lease.holder)));
+      return this.#store.lanes.lease(vmId, { laneCount, holder, dead: leases.filter((_, index) => !living[index]) });
+    }, deadline);
+    if (lane !== undefined) return { lane, holder };
+    if (deadline.isAborted) throw waitError(`Connection to VM "${vmId}"`, deadline);
+    throw new SmolVMError("BUSY", `Cannot connect to VM "${vmId}": other processes hold all ${laneCount} lanes`, {
+      details: { vmId, laneCount },
+    });
+  }
+
+  #release(vmId: string, lease: LaneLease): void {
+    try {
+      this.#store.lanes.release(vmId, lease);
+    } catch {
+      // The state directory was closed or is gone; a lease dies with its process anyway.
+    }
+  }
+}

@@ -1,0 +1,56 @@
+// Brings the whole state directory to agreement with the host. Idempotent; never touches what is not on record.
+
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { isAlive } from "../host/process-identity.js";
+import type { VmContext } from "./context.js";
+import { VMS_DIRECTORY } from "./create-vm.js";
+import { refreshVm } from "./refresh-vm.js";
+
+/** What a reconcile did with one thing. */
+export interface ReconcileItem {
+  /** Id of the VM, or path of a directory that is not on record. */
+  readonly subject: string;
+  readonly what: string;
+}
+
+/** What a reconcile did. */
+export interface ReconcileReport {
+  /** Brought to agreement. */
+  readonly cleaned: readonly ReconcileItem[];
+  /** Could not be; the next reconcile tries again. */
+  readonly failed: readonly ReconcileItem[];
+  /** Left alone, and why. */
+  readonly skipped: readonly ReconcileItem[];
+}
+
+export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
+  const report = { cleaned: [] as ReconcileItem[], failed: [] as ReconcileItem[], skipped: [] as ReconcileItem[] };
+  for (const before of ctx.store.vms.list()) {
+    const subject = before.id;
+    try {
+      if (before.move !== undefined && (await isAlive(before.move.mover))) {
+        report.skipped.push({ subject, what: `process ${before.move.mover.pid} is ${before.move.transition} it` });
+        continue;
+      }
+      const after = await refreshVm(ctx, before);
+      if (after === before) continue;
+      const was = before.move?.transition ?? before.status;
+      report.cleaned.push({ subject, what: `was ${was}, is ${after?.status ?? "deleted"}` });
+    } catch (error) {
+      const code = error instanceof SmolVMError ? `${error.code}: ` : "";
+      report.failed.push({ subject, what: `${code}${error instanceof Error ? error.message : error}` });
+    }
+  }
+  for (const path of await strayDirectories(ctx)) {
+    report.skipped.push({ subject: path, what: "not on record; a VM of this name would replace it" });
+  }
+  return report;
+}
+
+async function strayDirectories(ctx: VmContext): Promise<string[]> {
+  const root = join(ctx.paths.stateDir, VMS_DIRECTORY);
+  const names = await readdir(root).catch(() => [] as string[]);
+  return names.filter((name) => ctx.store.vms.find(name) === undefined).map((name) => join(root, name));
+}

@@ -1,0 +1,115 @@
+// Brings one VM's record to agreement with the host: finishes changes whose process died, notices VMMs that ended,
+// deletes VMs whose program is gone. Idempotent; safe to race.
+
+import { backendFor } from "../backends/registry.js";
+import { Deadline } from "../base/deadline.js";
+import { isAlive, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
+import type { VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
+import { hasOrderlyEnd } from "./console-log.js";
+import type { VmContext } from "./context.js";
+import { releaseRuntime } from "./release-runtime.js";
+import { removeVm } from "./remove-vm.js";
+import { runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { decodeSpec } from "./vm-spec.js";
+
+/** How long a monitor may take to pause or resume during recovery, in milliseconds. */
+const MONITOR_TIMEOUT_MS = 5_000;
+
+/** @returns The VM as it is now; `undefined` when it is gone. */
+export async function refreshVm(ctx: VmContext, row: VmRow): Promise<VmRow | undefined> {
+  if (row.move !== undefined) {
+    if (await isAlive(row.move.mover)) return row;
+    await finishMove(ctx, row, row.move);
+  } else if (row.keeper !== undefined && !(await isAlive(row.keeper))) {
+    await asMover(ctx, row, "deleting", () => removeVm(ctx, row));
+  } else if (isLive(row.status) && !(await hasLiveVmm(ctx, row.id))) {
+    await asMover(ctx, row, "stopping", async (self) => {
+      const end = await describeEnd(row);
+      await releaseRuntime(ctx, row.id);
+      ctx.store.vms.settle(row.id, self, end);
+    });
+  } else {
+    return row;
+  }
+  return ctx.store.vms.find(row.id);
+}
+
+/** Takes over from a process that died in the middle of a change. */
+async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<void> {
+  const self = await selfIdentity();
+  if (!ctx.store.vms.takeOver(row.id, move, self)) return; // Somebody else does.
+  const settle = (status: VmStatus, failure?: VmFailure) => ctx.store.vms.settle(row.id, self, { status, failure });
+  try {
+    switch (move.transition) {
+      case "creating": // Its maker never got to know of it.
+      case "deleting":
+        await removeVm(ctx, row);
+        return;
+      case "starting":
+        await releaseRuntime(ctx, row.id);
+        settle("error", { code: "INTERRUPTED", message: "The program that was starting the VM ended" });
+        return;
+      case "stopping":
+        await releaseRuntime(ctx, row.id);
+        settle("stopped");
+        return;
+      case "pausing":
+      case "resuming":
+        settle(await finishMonitorMove(ctx, row, move.transition));
+    }
+  } catch (error) {
+    // What could not be released stays on record; the next look tries again.
+    if (ctx.store.vms.find(row.id)?.move !== undefined) settle("error", failureOf(error));
+    throw error;
+  }
+}
+
+async function finishMonitorMove(ctx: VmContext, row: VmRow, transition: "pausing" | "resuming"): Promise<VmStatus> {
+  const runtimeDir = runtimeDirectory(ctx, row.id);
+  if (runtimeDir === undefined || !(await hasLiveVmm(ctx, row.id))) return row.status; // The next look sees it ended.
+  const backend = backendFor(decodeSpec(row.id, row.spec).backend);
+  const deadline = Deadline.after(MONITOR_TIMEOUT_MS);
+  if (transition === "pausing") await backend.pause(runtimeDir, deadline);
+  else await backend.resume(runtimeDir, deadline);
+  return transition === "pausing" ? "paused" : "running";
+}
+
+/** Claims, works, and if the work fails gives the claim back with the failure. */
+async function asMover(
+  ctx: VmContext,
+  row: VmRow,
+  transition: "stopping" | "deleting",
+  work: (self: ProcessIdentity) => Promise<unknown>,
+): Promise<void> {
+  const self = await selfIdentity();
+  if (!ctx.store.vms.claim(row.id, [row.status], { transition, mover: self })) return;
+  try {
+    await work(self);
+  } catch (error) {
+    if (ctx.store.vms.find(row.id)?.move !== undefined) {
+      ctx.store.vms.settle(row.id, self, { status: row.status, failure: failureOf(error) });
+    }
+    throw error;
+  }
+}
+
+async function hasLiveVmm(ctx: VmContext, vmId: string): Promise<boolean> {
+  const vmm = ctx.store.resources.list(vmId).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
+  return vmm?.process !== undefined && (await isAlive(vmm.process));
+}
+
+async function describeEnd(row: VmRow): Promise<{ status: VmStatus; failure?: VmFailure }> {
+  const { directory } = decodeSpec(row.id, row.spec);
+  if (await hasOrderlyEnd(directory)) return { status: "stopped" };
+  const message = "The VMM ended by itself: a crash of the guest, or it was killed; `smolvm logs` may say why";
+  return { status: "error", failure: { code: "VMM_ENDED", message } };
+}
+
+function isLive(status: VmStatus): boolean {
+  return status === "running" || status === "paused";
+}
+
+function failureOf(error: unknown): VmFailure {
+  const code = (error as { code?: unknown }).code;
+  return { code: typeof code === "string" ? code : "INTERNAL", message: String((error as Error).message ?? error) };
+}

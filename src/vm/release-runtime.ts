@@ -1,0 +1,62 @@
+// Takes away what a VM has only while it runs: processes, sockets, lanes. Its disk and record stay.
+
+import { rm } from "node:fs/promises";
+import { fileError } from "../errors/file-error.js";
+import { endProcessGroup, hasEnded } from "../host/end-process.js";
+import { findProcesses } from "../host/find-processes.js";
+import type { Resource } from "../storage/resource-store.js";
+import type { VmContext } from "./context.js";
+import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
+
+/** How long the log keeper may take to write what is left after its VMM ended, in milliseconds. */
+const LAST_WORDS_MS = 1_000;
+
+/** How to end the VMM. */
+export interface ReleaseOptions {
+  /** Time to close its files after SIGTERM, in milliseconds; 0 (default) kills it. */
+  readonly graceMs?: number;
+}
+
+/**
+ * Ends the VM's processes and removes its sockets; a record goes when its resource is gone. Idempotent.
+ *
+ * @throws {INTERNAL} {STORAGE_FAILED} when something could not be removed; it stays on record.
+ */
+export async function releaseRuntime(ctx: VmContext, vmId: string, options: ReleaseOptions = {}): Promise<void> {
+  ctx.channels.drop(vmId);
+  const runtimeDir = runtimeDirectory(ctx, vmId);
+  const resources = ctx.store.resources.list(vmId);
+  const processes = resources.filter(({ kind }) => kind === "process");
+  const isVmm = ({ name }: Resource) => name === VMM_ROLE;
+  // The VMM first: the others end by themselves when it is gone.
+  for (const resource of [...processes.filter(isVmm), ...processes.filter((one) => !isVmm(one))]) {
+    await endRecorded(ctx, vmId, resource, { runtimeDir, graceMs: isVmm(resource) ? (options.graceMs ?? 0) : 0 });
+  }
+  if (runtimeDir !== undefined) {
+    await rm(runtimeDir, { recursive: true, force: true }).catch((error: unknown) => {
+      throw fileError(`Remove the sockets of VM "${vmId}"`, runtimeDir, error);
+    });
+    ctx.store.resources.forget(vmId, { kind: "runtime", name: runtimeDir });
+  }
+  ctx.store.lanes.releaseAll(vmId);
+}
+
+async function endRecorded(
+  ctx: VmContext,
+  vmId: string,
+  resource: Resource,
+  how: { readonly runtimeDir: string | undefined; readonly graceMs: number },
+): Promise<void> {
+  const program = PROGRAMS_BY_ROLE[resource.name];
+  const recorded = resource.process === undefined ? [] : [resource.process];
+  // Started but not recorded: its starter died in between. The runtime directory's name occurs nowhere else.
+  const unrecorded =
+    recorded.length === 0 && program !== undefined && how.runtimeDir !== undefined
+      ? findProcesses(program, how.runtimeDir)
+      : [];
+  for (const identity of [...recorded, ...unrecorded]) {
+    if (resource.name === LOG_KEEPER_ROLE) await hasEnded(identity, LAST_WORDS_MS);
+    await endProcessGroup(identity, how.graceMs);
+  }
+  ctx.store.resources.forget(vmId, resource);
+}

@@ -1,0 +1,64 @@
+// What is told of a VM.
+
+import type { VmFailure, VmRow, VmStatus, VmTransition } from "../storage/vm-store.js";
+import type { VmContext } from "./context.js";
+import { VMM_ROLE } from "./resources.js";
+import { decodeSpec } from "./vm-spec.js";
+
+export type { VmFailure, VmStatus, VmTransition } from "../storage/vm-store.js";
+
+/** A VM as it is now. */
+export interface VMInfo {
+  readonly vmId: string;
+  readonly status: VmStatus;
+  /** What some process is doing to it right now. */
+  readonly transition: VmTransition | null;
+  /** Why the status is `error`. */
+  readonly failure: VmFailure | null;
+  readonly backend: string;
+  readonly accelerator: string;
+  readonly image: { readonly name: string; readonly digest: string } | null;
+  readonly vcpuCount: number;
+  readonly memSizeMib: number;
+  readonly diskMode: "isolated" | "shared";
+  /** Null for a shared disk: it is as large as its file. */
+  readonly diskSizeMib: number | null;
+  readonly diskPath: string;
+  readonly network: "none" | "user";
+  readonly ports: readonly { readonly guest: number; readonly host: number; readonly hostAddress: string }[];
+  /** Process id of the VMM; null when it does not run. */
+  readonly pid: number | null;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly updatedAt: string;
+}
+
+const MIB_BYTES = 1024 * 1024;
+
+export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
+  const spec = decodeSpec(row.id, row.spec);
+  const vmm = ctx.store.resources.list(row.id).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
+  return {
+    vmId: row.id,
+    status: row.status,
+    transition: row.move?.transition ?? null,
+    failure: row.failure ?? null,
+    backend: spec.backend,
+    accelerator: spec.accelerator,
+    image: spec.image,
+    vcpuCount: spec.vcpuCount,
+    memSizeMib: spec.memSizeMib,
+    diskMode: spec.disk.mode,
+    diskSizeMib: spec.disk.mode === "isolated" ? spec.disk.sizeBytes / MIB_BYTES : null,
+    diskPath: spec.disk.path,
+    network: spec.networkMode,
+    ports: spec.ports.map(({ guestPort, hostPort, hostAddress }) => ({
+      guest: guestPort,
+      host: hostPort,
+      hostAddress,
+    })),
+    pid: vmm?.process?.pid ?? null,
+    createdAt: new Date(row.createdAtMs).toISOString(),
+    updatedAt: new Date(row.updatedAtMs).toISOString(),
+  };
+}

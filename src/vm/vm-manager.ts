@@ -1,0 +1,174 @@
+// The orchestrator under the `SmolVM` facade, for those who build their own: every operation on VMs by their id.
+
+import type { WaitOptions } from "../base/deadline.js";
+import type { CommandResult } from "../guest/run-command.js";
+import type { PruneResult } from "../images/image-removal.js";
+import type { ImageStore } from "../images/image-store.js";
+import type { RemovedEntry } from "../images/remove-unused.js";
+import type { VmRow, VmStatus } from "../storage/vm-store.js";
+import { findVm } from "./claim.js";
+import { type CommandOptions, checkArgv, checkShellLine } from "./command-options.js";
+import { CONSOLE_LOG, LOG_LIMIT_BYTES, readLog } from "./console-log.js";
+import type { VmContext } from "./context.js";
+import { type CreateOptions, createVm } from "./create-vm.js";
+import { type DeletedVm, deleteVm } from "./delete-vm.js";
+import { type DoctorReport, diagnoseHost } from "./diagnose-host.js";
+import { isBootedFrom } from "./is-booted-from.js";
+import { openContext } from "./open-context.js";
+import { pauseVm, resumeVm } from "./pause-vm.js";
+import { type ReconcileReport, reconcile } from "./reconcile.js";
+import { refreshVm } from "./refresh-vm.js";
+import { runInVm } from "./run-in-vm.js";
+import { startVm } from "./start-vm.js";
+import { stopVm } from "./stop-vm.js";
+import type { VMConfig } from "./vm-config.js";
+import { type VMInfo, vmInfo } from "./vm-info.js";
+import { decodeSpec } from "./vm-spec.js";
+
+/**
+ * All VMs of one state directory. The first call brings the directory to agreement with the host.
+ *
+ * @example
+ * await using manager = new VmManager();
+ * const id = await manager.create({ memSizeMib: 1024 });
+ * await manager.start(id);
+ * console.log((await manager.exec(id, ["uname", "-r"])).output);
+ * await manager.delete(id);
+ */
+export class VmManager implements AsyncDisposable {
+  readonly #ctx: VmContext;
+  #opened: Promise<unknown> | undefined;
+
+  /**
+   * @param options `stateDir`: default `SMOLVM_STATE_DIR` or `~/.local/state/smolvm`.
+   * @throws {STORAGE_FAILED} when the state directory cannot be opened.
+   */
+  constructor(options: { readonly stateDir?: string | undefined } = {}) {
+    this.#ctx = openContext(options.stateDir);
+  }
+
+  get stateDir(): string {
+    return this.#ctx.paths.stateDir;
+  }
+
+  /** Makes a VM without starting it. @see createVm for what it throws. @returns Its id. */
+  async create(config?: Omit<VMConfig, "stateDir">, options?: CreateOptions): Promise<string> {
+    await this.#open();
+    return createVm(this.#ctx, config, options);
+  }
+
+  /** Boots a VM and waits until it takes commands. @see startVm for what it throws. */
+  async start(vmId: string, options?: WaitOptions): Promise<void> {
+    await this.#open();
+    return startVm(this.#ctx, vmId, options);
+  }
+
+  /** Shuts a VM down in order. @see stopVm for what it throws. */
+  async stop(vmId: string, options?: WaitOptions): Promise<void> {
+    await this.#open();
+    return stopVm(this.#ctx, vmId, options);
+  }
+
+  /** Stops a VM's vCPUs. @see pauseVm for what it throws. */
+  async pause(vmId: string, options?: WaitOptions): Promise<void> {
+    await this.#open();
+    return pauseVm(this.#ctx, vmId, options);
+  }
+
+  /** Lets a VM's vCPUs run on. @see resumeVm for what it throws. */
+  async resume(vmId: string, options?: WaitOptions): Promise<void> {
+    await this.#open();
+    return resumeVm(this.#ctx, vmId, options);
+  }
+
+  /** Stops and deletes a VM. @see deleteVm for what it throws. */
+  async delete(vmId: string, options?: WaitOptions): Promise<DeletedVm> {
+    await this.#open();
+    return deleteVm(this.#ctx, vmId, options);
+  }
+
+  /** Runs a program, no shell. @see runInVm for what it throws. */
+  async exec(vmId: string, argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
+    checkArgv(argv);
+    return runInVm(this.#ctx, vmId, { argv }, options);
+  }
+
+  /** Runs a line of the login shell. @see runInVm for what it throws. */
+  async run(vmId: string, command: string, options?: CommandOptions): Promise<CommandResult> {
+    checkShellLine(command);
+    return runInVm(this.#ctx, vmId, { shellLine: command }, options);
+  }
+
+  /** @throws {VM_NOT_FOUND} */
+  async info(vmId: string): Promise<VMInfo> {
+    await this.#open();
+    const row = await refreshVm(this.#ctx, findVm(this.#ctx, vmId));
+    return vmInfo(this.#ctx, row ?? findVm(this.#ctx, vmId));
+  }
+
+  /** The status as recorded: no look at the host. @throws {VM_NOT_FOUND} */
+  recordedStatus(vmId: string): VmStatus {
+    return findVm(this.#ctx, vmId).status;
+  }
+
+  /** @param options `status`: only VMs of this status. */
+  async list(options: { readonly status?: VmStatus | undefined } = {}): Promise<VMInfo[]> {
+    await this.#open();
+    // A VM that cannot be brought to agreement is still listed, as it is on record.
+    const refresh = (row: VmRow) => refreshVm(this.#ctx, row).catch(() => this.#ctx.store.vms.find(row.id));
+    const rows = await Promise.all(this.#ctx.store.vms.list().map(refresh));
+    return rows
+      .flatMap((row) => (row === undefined ? [] : [vmInfo(this.#ctx, row)]))
+      .filter(({ status }) => options.status === undefined || status === options.status);
+  }
+
+  /**
+   * The end of the guest's serial console; at most 1 MiB of it is kept.
+   *
+   * @param options `tail`: only the last so many lines.
+   * @throws {VM_NOT_FOUND}
+   */
+  async logs(vmId: string, options: { readonly tail?: number | undefined } = {}): Promise<string> {
+    const { directory } = decodeSpec(vmId, findVm(this.#ctx, vmId).spec);
+    const text = await readLog(directory, CONSOLE_LOG, LOG_LIMIT_BYTES);
+    if (options.tail === undefined) return text;
+    const lines = text.replace(/\n$/, "").split("\n");
+    return lines.slice(Math.max(0, lines.length - options.tail)).join("\n");
+  }
+
+  /** Brings records and host to agreement; see {@link ReconcileReport}. */
+  async reconcile(): Promise<ReconcileReport> {
+    return reconcile(this.#ctx);
+  }
+
+  /** Checks the host. @see diagnoseHost */
+  async diagnose(options?: WaitOptions): Promise<DoctorReport> {
+    return diagnoseHost(this.#ctx, options);
+  }
+
+  /** The images of the cache directory; to remove some, {@link removeImage} and {@link pruneImages} spare those in use. */
+  get images(): Pick<ImageStore, "build" | "inspect" | "list" | "resolve"> {
+    return this.#ctx.images;
+  }
+
+  /** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM of this state directory uses it. */
+  async removeImage(nameOrDigest: string, options?: WaitOptions): Promise<RemovedEntry> {
+    return this.#ctx.images.remove(nameOrDigest, { ...options, isInUse: (path) => isBootedFrom(this.#ctx, path) });
+  }
+
+  /** Removes what no VM of this state directory uses. @param options `all`: also images that a name stands for. */
+  async pruneImages(options?: WaitOptions & { readonly all?: boolean | undefined }): Promise<PruneResult> {
+    return this.#ctx.images.prune({ ...options, isInUse: (path) => isBootedFrom(this.#ctx, path) });
+  }
+
+  /** Lets go of all VMs; they run on. Calling it twice is fine. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ctx.channels.close();
+    this.#ctx.store.close();
+  }
+
+  #open(): Promise<unknown> {
+    this.#opened ??= reconcile(this.#ctx);
+    return this.#opened;
+  }
+}
