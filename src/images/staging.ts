@@ -1,0 +1,58 @@
+// Where unfinished things live: CACHE/staging/<pid>-<tag>-<random>. The name says whose it is from the
+// moment it exists, so what a killed builder left behind can be told from what is being worked on.
+
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { identifyProcess, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
+import { allocatedBytes } from "./allocated-bytes.js";
+import { cacheLayout } from "./cache-layout.js";
+
+const OWNER_PATTERN = /^(\d+)-([0-9a-f]{16})-/;
+
+/** Runs `body` with a new private directory that is gone afterwards, however `body` ends. */
+export async function withStaging<T>(cacheDir: string, body: (directory: string) => Promise<T>): Promise<T> {
+  const owner = await selfIdentity();
+  const { stagingDir } = cacheLayout(cacheDir);
+  const directory = join(stagingDir, `${owner.pid}-${tagOf(owner)}-${randomBytes(6).toString("hex")}`);
+  await mkdir(stagingDir, { recursive: true });
+  await mkdir(directory, { mode: 0o700 });
+  try {
+    return await body(directory);
+  } finally {
+    await removeTree(directory).catch(() => {}); // Never hides how `body` ended; a later sweep tries again.
+  }
+}
+
+/**
+ * Removes the staging directories of processes that are no more.
+ *
+ * @returns Bytes freed on disk.
+ */
+export async function sweepStaging(cacheDir: string): Promise<number> {
+  const { stagingDir } = cacheLayout(cacheDir);
+  let freedBytes = 0;
+  for (const name of await readdir(stagingDir).catch(() => [])) {
+    if (await isOwnerAlive(name)) continue;
+    const directory = join(stagingDir, name);
+    freedBytes += await allocatedBytes(directory);
+    await removeTree(directory);
+  }
+  return freedBytes;
+}
+
+async function isOwnerAlive(name: string): Promise<boolean> {
+  const match = OWNER_PATTERN.exec(name);
+  if (match === null) return false;
+  const now = await identifyProcess(Number(match[1]));
+  return now !== undefined && tagOf(now) === match[2];
+}
+
+function tagOf({ startTime, bootId }: ProcessIdentity): string {
+  return createHash("sha256").update(`${startTime} ${bootId}`).digest("hex").slice(0, 16);
+}
+
+/** Another process may be removing the same tree: retries cover what appears or goes meanwhile. */
+function removeTree(directory: string): Promise<void> {
+  return rm(directory, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+}
