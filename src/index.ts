@@ -14,7 +14,7 @@ export {
   pruneImages,
   removeImage,
 } from "./sdk/images.js";
-export { SmolVM, SmolVM as VM, type StateOptions } from "./sdk/smolvm.js";
+export { SmolVM, SmolVM as VM, type StartOptions, type StateOptions } from "./sdk/smolvm.js";
 export type {
   BootImage,
   CommandOptions,

@@ -41,6 +41,8 @@ export class GuestConnection {
   #lastStream = 0;
   #isWelcomed = false;
   #isOpen = true;
+  /** Resolves when the lane takes more; one for all who wait. */
+  #room: Deferred<void> | undefined;
 
   private constructor(socket: Duplex, nonce: Buffer) {
     this.#socket = socket;
@@ -48,6 +50,7 @@ export class GuestConnection {
     this.#decoder = new FrameDecoder(nonce);
     this.#welcomed.promise.catch(() => {});
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
+    socket.on("drain", () => this.#letWritersOn());
     socket.on("error", (error) => this.#end(closedError("the lane failed", error)));
     socket.on("close", () => this.#end(closedError("the guest or its VMM ended")));
   }
@@ -192,6 +195,7 @@ export class GuestConnection {
     }
     this.#streams.clear();
     this.#socket.destroy();
+    this.#letWritersOn();
     this.#closed.resolve(reason);
   }
 
@@ -213,7 +217,13 @@ export class GuestConnection {
 
   async #drained(): Promise<void> {
     if (!this.#isOpen || !this.#socket.writableNeedDrain) return;
-    await Promise.race([new Promise<void>((resolve) => this.#socket.once("drain", resolve)), this.#closed.promise]);
+    this.#room ??= deferred();
+    await this.#room.promise;
+  }
+
+  #letWritersOn(): void {
+    this.#room?.resolve();
+    this.#room = undefined;
   }
 
   /** An idle connection does not keep the program alive. */

@@ -46,6 +46,7 @@ export class ExecStream {
   #wakeStdin: (() => void) | undefined;
   #pid: number | undefined;
   #hasEnded = false;
+  #isAbandoned = false;
 
   constructor(id: number, transport: StreamTransport, sink: OutputSink) {
     this.#id = id;
@@ -147,10 +148,15 @@ export class ExecStream {
       await this.#sink(stream, frame.payload);
       this.#returnCredit(stream, frame.payload.length);
     });
-    this.#consumed.catch((error: unknown) => {
-      this.kill();
-      this.#exited.reject(error);
-    });
+    this.#consumed.catch((error: unknown) => this.#abandon(error));
+  }
+
+  /** The sink failed: nobody wants the command any more. */
+  #abandon(error: unknown): void {
+    if (this.#isAbandoned) return;
+    this.#isAbandoned = true;
+    this.kill();
+    this.#exited.reject(error);
   }
 
   #returnCredit(stream: OutputStream, sizeBytes: number): void {

@@ -84,22 +84,23 @@ export class FrameDecoder {
 
   /** Looks for preamble, `WELCOME` and our nonce; drops what cannot be part of them. */
   #hunt(): Frame | undefined {
-    for (;;) {
-      const start = this.#pending.indexOf(PREAMBLE);
+    // A leftover answer that was cut off looks incomplete for ever: the hunt goes on behind it.
+    let firstIncomplete: number | undefined;
+    for (let from = 0; ; ) {
+      const start = this.#pending.indexOf(PREAMBLE, from);
       if (start < 0) {
-        this.#drop(Math.max(0, this.#pending.length - PREAMBLE.length + 1));
+        this.#drop(firstIncomplete ?? Math.max(0, this.#pending.length - PREAMBLE.length + 1));
         return undefined;
       }
-      this.#drop(start);
-      const candidate = this.#candidateAfterPreamble();
-      if (candidate === "incomplete") return undefined;
-      if (candidate !== "other") return candidate;
-      this.#drop(1);
+      const candidate = this.#candidateAt(start + PREAMBLE.length);
+      if (candidate === "incomplete") firstIncomplete ??= start;
+      else if (candidate !== "other") return candidate;
+      from = start + 1;
     }
   }
 
-  #candidateAfterPreamble(): Frame | "incomplete" | "other" {
-    const bytes = this.#pending.subarray(PREAMBLE.length);
+  #candidateAt(offset: number): Frame | "incomplete" | "other" {
+    const bytes = this.#pending.subarray(offset);
     if (bytes.length < HEADER_BYTES) return "incomplete";
     const header = decodeHeader(bytes);
     if (typeof header === "string" || header.name !== "welcome" || header.payloadBytes > AGENT_CONTROL_LIMIT_BYTES) {

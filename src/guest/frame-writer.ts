@@ -49,6 +49,9 @@ export class FrameWriter {
   }
 }
 
+/** The preamble without its first byte, which may be the last one of a header: the low byte of the payload's length. */
+const PREAMBLE_REST = PREAMBLE.subarray(1);
+
 /**
  * Length of the next `DATA` payload out of `bytes`: at most {@link SENT_CHUNK_BYTES}, at most `creditBytes`, and cut in the
  * middle of a preamble, which must not appear in the stream (docs/guest-protocol.md, "Connection").
@@ -56,5 +59,8 @@ export class FrameWriter {
 export function nextChunkBytes(bytes: Buffer, creditBytes: number): number {
   const sizeBytes = Math.min(bytes.length, SENT_CHUNK_BYTES, creditBytes);
   const at = bytes.subarray(0, sizeBytes).indexOf(PREAMBLE);
-  return at < 0 ? sizeBytes : at + PREAMBLE.length / 2;
+  const cutBytes = at < 0 ? sizeBytes : at + PREAMBLE.length / 2;
+  const headerBeginsIt =
+    (cutBytes & 0xff) === PREAMBLE[0] && PREAMBLE_REST.equals(bytes.subarray(0, PREAMBLE_REST.length));
+  return headerBeginsIt ? PREAMBLE.length / 2 : cutBytes;
 }

@@ -36,6 +36,13 @@ export const FRAME_TYPE = {
   reply: 0x21,
 } as const;
 
+/** Types that belong to the connection itself, stream 0. */
+const ON_CONNECTION = new Set<FrameName>(["hello", "welcome", "fatal"]);
+/** Types whose channel has a meaning. */
+const WITH_CHANNEL = new Set<FrameName>(["data", "end", "credit"]);
+/** Payload bytes of types that have exactly so many. */
+const EXACT_BYTES: Partial<Readonly<Record<FrameName, number>>> = { end: 0, kill: 0, credit: 4 };
+
 const NAME_BY_TYPE = new Map<number, FrameName>(
   Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as FrameName]),
 );
@@ -87,16 +94,25 @@ export function decodeHeader(bytes: Buffer): FrameHeader | string {
   const type = bytes.readUInt8(2);
   const name = NAME_BY_TYPE.get(type);
   if (name === undefined) return `type 0x${type.toString(16)} is unknown`;
-  const payloadBytes = bytes.readUInt32BE(12);
-  const limitBytes = name === "data" ? DATA_LIMIT_BYTES : CLIENT_CONTROL_LIMIT_BYTES;
-  if (payloadBytes > limitBytes) return `payload of ${payloadBytes} bytes is over the limit of ${limitBytes}`;
-  return {
+  const header = {
     name,
     channel: bytes.readUInt8(3),
     stream: bytes.readUInt32BE(4),
     sequence: bytes.readUInt32BE(8),
-    payloadBytes,
+    payloadBytes: bytes.readUInt32BE(12),
   };
+  return wrongShape(header) ?? header;
+}
+
+/** @returns What can be seen to be wrong without knowing the connection. */
+function wrongShape({ name, channel, stream, payloadBytes }: FrameHeader): string | undefined {
+  const limitBytes = name === "data" ? DATA_LIMIT_BYTES : CLIENT_CONTROL_LIMIT_BYTES;
+  if (payloadBytes > limitBytes) return `payload of ${payloadBytes} bytes is over the limit of ${limitBytes}`;
+  const hasWrongSize = name === "data" ? payloadBytes === 0 : payloadBytes !== (EXACT_BYTES[name] ?? payloadBytes);
+  if (hasWrongSize) return `frame ${name} with a payload of ${payloadBytes} bytes`;
+  if (ON_CONNECTION.has(name) !== (stream === 0)) return `frame ${name} on stream ${stream}`;
+  if (channel > (WITH_CHANNEL.has(name) ? CHANNEL.stderr : 0)) return `frame ${name} on channel ${channel}`;
+  return undefined;
 }
 
 /** The sequence number after this one. */

@@ -2,9 +2,13 @@
 
 import { StringDecoder } from "node:string_decoder";
 
+/** Room made at first, in bytes. */
+const FIRST_ROOM_BYTES = 4096;
+
 export class OutputBuffer {
   readonly #limitBytes: number;
-  readonly #chunks: Buffer[] = [];
+  /** One block that grows: a guest that sends single bytes must not cost an object for each of them. */
+  #block = Buffer.alloc(0);
   #sizeBytes = 0;
   #isTruncated = false;
 
@@ -15,9 +19,9 @@ export class OutputBuffer {
   push(data: Buffer): void {
     const roomBytes = this.#limitBytes - this.#sizeBytes;
     if (data.length > roomBytes) this.#isTruncated = true;
-    if (roomBytes === 0) return;
     const kept = data.subarray(0, roomBytes);
-    this.#chunks.push(kept);
+    this.#grow(this.#sizeBytes + kept.length);
+    kept.copy(this.#block, this.#sizeBytes);
     this.#sizeBytes += kept.length;
   }
 
@@ -25,9 +29,17 @@ export class OutputBuffer {
     return this.#isTruncated;
   }
 
-  /** What was kept as UTF-8, without a character that the limit cut in half. */
+  /** What was kept as UTF-8, without a character that the limit cut in half, here or in the agent. */
   toString(): string {
-    const bytes = Buffer.concat(this.#chunks, this.#sizeBytes);
-    return this.#isTruncated ? new StringDecoder("utf8").write(bytes) : bytes.toString("utf8");
+    const bytes = this.#block.subarray(0, this.#sizeBytes);
+    return this.#sizeBytes === this.#limitBytes ? new StringDecoder("utf8").write(bytes) : bytes.toString("utf8");
+  }
+
+  #grow(neededBytes: number): void {
+    if (neededBytes <= this.#block.length) return;
+    const doubledBytes = Math.max(FIRST_ROOM_BYTES, 2 * this.#block.length, neededBytes);
+    const block = Buffer.allocUnsafe(Math.min(doubledBytes, this.#limitBytes));
+    this.#block.copy(block, 0, 0, this.#sizeBytes);
+    this.#block = block;
   }
 }

@@ -14,6 +14,7 @@ import { type PruneResult, pruneCache, type RemovalContext, removeImage } from "
 import { provideInitramfs } from "./initramfs.js";
 import { checkMirror } from "./mirror.js";
 import type { IsInUse, RemovedEntry } from "./remove-unused.js";
+import { verifyFiles } from "./verify-files.js";
 
 export type { BootFiles, BootRequest, ImageArtefact, ImageInfo, IsInUse, PruneResult, RemovedEntry, WithLock };
 
@@ -64,6 +65,7 @@ export interface BootImage {
 }
 
 const BUILD_TIMEOUT_MS = 30 * 60_000;
+const VERIFY_TIMEOUT_MS = 5 * 60_000;
 const REMOVE_TIMEOUT_MS = 60_000;
 
 /**
@@ -119,6 +121,15 @@ export class ImageStore {
     const image =
       recipe === undefined ? undefined : await this.#provider.open(recipe, { ...options, deadline: cache.deadline });
     return collectBootFiles({ custom, image, agentPath: this.#options.agentPath }, cache);
+  }
+
+  /**
+   * Verifies files that {@link resolveBoot} gave at some time, as far as they are in the cache.
+   *
+   * @throws {IMAGE_FAILED} naming the file that is gone or not what was recorded.
+   */
+  async verify(paths: readonly string[], options: WaitOptions = {}): Promise<void> {
+    await verifyFiles(paths, this.#cache(Deadline.from(options, VERIFY_TIMEOUT_MS)));
   }
 
   /** Builds an image unless the cache has it. Throws as {@link resolve}. */

@@ -18,6 +18,9 @@ export interface StateOptions {
   readonly stateDir?: string | undefined;
 }
 
+/** Options of {@link SmolVM.create} and {@link SmolVM.start}. */
+export type StartOptions = Omit<CreateOptions, "start">;
+
 /**
  * A microVM of your own.
  *
@@ -64,18 +67,11 @@ export class SmolVM implements AsyncDisposable {
    * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
    * @throws {IMAGE_FAILED} {BOOT_TIMEOUT} {BOOT_FAILED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED} {ABORTED}
    */
-  static async create(config: VMConfig = {}, options: CreateOptions = {}): Promise<SmolVM> {
+  static async create(config: VMConfig = {}, options: StartOptions = {}): Promise<SmolVM> {
     const { stateDir, ...rest } = checkConfig(config) && config;
     const manager = sharedManager(stateDir);
-    const vmId = await manager.create(rest, options);
-    const vm = new SmolVM(new ExistingVm(manager, vmId, true));
-    try {
-      await manager.start(vmId, options);
-    } catch (error) {
-      await manager.delete(vmId).catch(() => {}); // What is left stays on record for reconcile; the cause matters more.
-      throw error;
-    }
-    return vm;
+    const vmId = await manager.create(rest, { ...options, start: true });
+    return new SmolVM(new ExistingVm(manager, vmId, true));
   }
 
   /**
@@ -108,18 +104,10 @@ export class SmolVM implements AsyncDisposable {
   }
 
   /** Boots the VM, making it first in the two-step form. Nothing happens when it runs already. Throws as `create`. */
-  async start(options: CreateOptions = {}): Promise<void> {
+  async start(options: StartOptions = {}): Promise<void> {
     if (this.#pendingConfig === undefined) return this.#manager.start(this.#vmId, options);
-    await this.#manager.create(this.#pendingConfig, options);
-    const config = this.#pendingConfig;
+    await this.#manager.create(this.#pendingConfig, { ...options, start: true });
     this.#pendingConfig = undefined;
-    try {
-      await this.#manager.start(this.#vmId, options);
-    } catch (error) {
-      await this.#manager.delete(this.#vmId).catch(() => {});
-      this.#pendingConfig = config;
-      throw error;
-    }
   }
 
   /** Shuts the guest down in order; its disk stays. Nothing happens when it does not run. */

@@ -10,6 +10,9 @@ import type { VmContext } from "./context.js";
 import { LIFECYCLE, type LifecycleVerb } from "./lifecycle.js";
 import { refreshVm } from "./refresh-vm.js";
 
+/** How long a call waits for another process that is changing the VM, in milliseconds. */
+export const CLAIM_TIMEOUT_MS = 120_000;
+
 /** @throws {VM_NOT_FOUND} */
 export function findVm(ctx: VmContext, vmId: string): VmRow {
   const row = ctx.store.vms.find(vmId);

@@ -1,4 +1,4 @@
-// Makes a VM without starting it: checks everything, then record, directory, disk. A failure leaves nothing.
+// Makes a VM, and boots it where asked to: checks everything, then record, directory, disk. A failure leaves nothing.
 
 import { randomBytes } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
@@ -9,8 +9,10 @@ import { Deadline, type WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
 import { fileError } from "../errors/file-error.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
+import { throwIfAborted } from "../errors/wait-errors.js";
 import { selfIdentity } from "../host/process-identity.js";
 import type { BootFiles } from "../images/boot-files.js";
+import { bootVm } from "./boot-vm.js";
 import { chooseAccelerator } from "./choose-accelerator.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
@@ -34,12 +36,14 @@ const MIB_BYTES = 1024 * 1024;
 export interface CreateOptions extends WaitOptions {
   /** Hears of long work: a first image build takes about a minute. */
   readonly onProgress?: ProgressListener | undefined;
+  /** Also boot it: one operation, of which a failure or this program's death leaves nothing. Default false. */
+  readonly start?: boolean | undefined;
 }
 
 /**
- * @returns The id of the new VM, in state `created`.
+ * @returns The id of the new VM, in state `created` or, with `start`, `running`.
  * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
- * @throws {IMAGE_FAILED} {STORAGE_FAILED} {PORT_IN_USE} {ABORTED} {TIMEOUT}
+ * @throws {IMAGE_FAILED} {STORAGE_FAILED} {PORT_IN_USE} {ABORTED} {TIMEOUT}; with `start` also what `bootVm` throws.
  */
 export async function createVm(ctx: VmContext, config: unknown, options: CreateOptions = {}): Promise<string> {
   const checked = checkConfig(config);
@@ -51,7 +55,7 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   const accelerator = await chooseAccelerator(ctx, { backend, asked: checked.accel, boot }, options);
   for (let attempt = 1; ; attempt++) {
     try {
-      return await createOnce(ctx, { checked, backend, boot, accelerator });
+      return await createOnce(ctx, { checked, backend, boot, accelerator }, options);
     } catch (error) {
       // Only what we chose ourselves may be chosen again.
       const isOurChoice =
@@ -69,7 +73,11 @@ interface Ingredients {
   readonly accelerator: VmSpec["accelerator"];
 }
 
-async function createOnce(ctx: VmContext, { checked, backend, boot, accelerator }: Ingredients): Promise<string> {
+async function createOnce(
+  ctx: VmContext,
+  { checked, backend, boot, accelerator }: Ingredients,
+  options: CreateOptions,
+): Promise<string> {
   const id = checked.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
   const self = await selfIdentity();
   const ports = await choosePorts(checked.ports);
@@ -100,12 +108,17 @@ async function createOnce(ctx: VmContext, { checked, backend, boot, accelerator 
     ctx.store.resources.plan(id, [{ kind: "directory", name: directory }]);
   });
   try {
+    throwIfAborted(`Creation of VM "${id}"`, options.signal);
     await makeDirectory(id, directory);
     await writeEnvironment(directory, checked.envVars);
     await backend.prepareDisk(disk).catch((error: unknown) => {
       throw error instanceof SmolVMError ? error : fileError(`Create the disk of VM "${id}"`, directory, error);
     });
-    ctx.store.vms.settle(id, self, { status: "created" });
+    if (options.start) {
+      options.onProgress?.({ step: "Booting" });
+      await bootVm(ctx, { vmId: id, spec }, options);
+    }
+    ctx.store.vms.settle(id, self, { status: options.start ? "running" : "created" });
   } catch (error) {
     const row = ctx.store.vms.find(id);
     if (row !== undefined) await removeVm(ctx, row);

@@ -2,10 +2,10 @@
 
 import { Deadline, type WaitOptions } from "../base/deadline.js";
 import { selfIdentity } from "../host/process-identity.js";
-import { claimVm } from "./claim.js";
+import { CLAIM_TIMEOUT_MS, claimVm } from "./claim.js";
 import type { VmContext } from "./context.js";
+import { failureOf } from "./failure.js";
 import { removeVm } from "./remove-vm.js";
-import { CLAIM_TIMEOUT_MS } from "./start-vm.js";
 import { bringToRest } from "./stop-vm.js";
 import { decodeSpec } from "./vm-spec.js";
 
@@ -33,8 +33,8 @@ export async function deleteVm(ctx: VmContext, vmId: string, options: WaitOption
     const retainedDiskPath = await removeVm(ctx, row);
     return retainedDiskPath === undefined ? {} : { retainedDiskPath };
   } catch (error) {
-    const failure = { code: "DELETE_FAILED", message: String((error as Error).message) };
-    if (ctx.store.vms.find(vmId) !== undefined) ctx.store.vms.settle(vmId, self, { status: "error", failure });
+    const isLeft = ctx.store.vms.find(vmId) !== undefined;
+    if (isLeft) ctx.store.vms.settle(vmId, self, { status: "error", failure: failureOf(error) });
     throw error;
   }
 }

@@ -7,6 +7,7 @@ import { isAlive, type ProcessIdentity, selfIdentity } from "../host/process-ide
 import type { VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
 import { hasOrderlyEnd } from "./console-log.js";
 import type { VmContext } from "./context.js";
+import { failureOf } from "./failure.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { removeVm } from "./remove-vm.js";
 import { runtimeDirectory, VMM_ROLE } from "./resources.js";
@@ -107,9 +108,4 @@ async function describeEnd(row: VmRow): Promise<{ status: VmStatus; failure?: Vm
 
 function isLive(status: VmStatus): boolean {
   return status === "running" || status === "paused";
-}
-
-function failureOf(error: unknown): VmFailure {
-  const code = (error as { code?: unknown }).code;
-  return { code: typeof code === "string" ? code : "INTERNAL", message: String((error as Error).message ?? error) };
 }

@@ -6,11 +6,10 @@ import { isSmolVMError } from "../errors/smolvm-error.js";
 import { shutdownGuest } from "../guest/shutdown.js";
 import { selfIdentity } from "../host/process-identity.js";
 import type { VmRow } from "../storage/vm-store.js";
-import { claimVm } from "./claim.js";
+import { CLAIM_TIMEOUT_MS, claimVm } from "./claim.js";
 import type { VmContext } from "./context.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { runtimeDirectory } from "./resources.js";
-import { CLAIM_TIMEOUT_MS } from "./start-vm.js";
 import { decodeSpec } from "./vm-spec.js";
 
 /** Time that the guest's processes get between SIGTERM and SIGKILL, in milliseconds. */

@@ -51,7 +51,7 @@ export class VmManager implements AsyncDisposable {
     return this.#ctx.paths.stateDir;
   }
 
-  /** Makes a VM without starting it. @see createVm for what it throws. @returns Its id. */
+  /** Makes a VM; with `start` also boots it. @see createVm for what it throws. @returns Its id. */
   async create(config?: Omit<VMConfig, "stateDir">, options?: CreateOptions): Promise<string> {
     await this.#open();
     return createVm(this.#ctx, config, options);

@@ -1,0 +1,47 @@
+// The directory of one boot's sockets: a short random name, gone when the VM stops.
+
+import { randomBytes } from "node:crypto";
+import { chmod, lstat, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileError } from "../errors/file-error.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { VmContext } from "./context.js";
+
+/** Passing through is allowed for the network's helper, which gives up its user under root; listing is not. */
+const PASS_THROUGH = 0o711;
+
+/** Chooses the name; nothing is made yet. */
+export function planRuntimeDirectory(ctx: VmContext): string {
+  return join(ctx.paths.runtimeDir, randomBytes(6).toString("hex"));
+}
+
+/** @throws {STORAGE_FAILED} also when the place belongs to somebody else. */
+export async function makeRuntimeDirectory(ctx: VmContext, runtimeDir: string): Promise<void> {
+  const root = ctx.paths.runtimeDir;
+  try {
+    for (const directory of [dirname(root), root]) {
+      await mkdir(directory, { recursive: true, mode: PASS_THROUGH });
+      await requireOwn(directory);
+    }
+    await mkdir(runtimeDir, { mode: PASS_THROUGH });
+    await chmod(runtimeDir, PASS_THROUGH); // Whatever the umask is.
+  } catch (error) {
+    if (error instanceof SmolVMError) throw error;
+    throw fileError("Create the socket directory of a VM", runtimeDir, error);
+  }
+}
+
+/** Below /tmp anybody can make a directory of our name first, and would own our sockets. */
+async function requireOwn(directory: string): Promise<void> {
+  const info = await lstat(directory);
+  const isOurs = info.isDirectory() && info.uid === process.getuid?.() && (info.mode & 0o022) === 0;
+  if (isOurs) return;
+  throw new SmolVMError(
+    "STORAGE_FAILED",
+    `Cannot use "${directory}" for sockets: it is not a directory of ours alone`,
+    {
+      details: { path: directory, uid: info.uid, mode: info.mode & 0o7777 },
+      hint: "Remove it, or set XDG_RUNTIME_DIR to a directory of your own.",
+    },
+  );
+}
