@@ -39,22 +39,25 @@ export class GuestChannels {
    * @throws {TIMEOUT} when the guest did not answer. @throws {CHANNEL_CLOSED} @throws {ABORTED}
    */
   async get(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
-    const existing = this.#channels.get(address.vmId);
-    if (existing !== undefined) {
-      const connection = await existing.connection.catch(() => undefined);
+    for (;;) {
+      const known = this.#channels.get(address.vmId);
+      if (known === undefined) return this.open(address, deadline, HANDSHAKE_TIMEOUT_MS);
+      const connection = await known.connection.catch(() => undefined);
       if (connection?.isOpen) return connection;
+      this.#forget(address.vmId, known);
     }
-    const bound = deadline.atMost(HANDSHAKE_TIMEOUT_MS);
-    return this.open(address, bound);
   }
 
-  /** Opens a connection and keeps it for {@link get}. */
-  open(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
-    const channel: OpenChannel = { connection: this.#connect(address, deadline) };
+  /**
+   * Opens a connection and keeps it for {@link get}.
+   *
+   * @param deadline Bound of the wait for a free lane and the guest's answer together.
+   * @param handshakeLimitMs Bound of the guest's answer alone.
+   */
+  open(address: GuestAddress, deadline: Deadline, handshakeLimitMs = Number.POSITIVE_INFINITY) {
+    const channel: OpenChannel = { connection: this.#connect(address, deadline, handshakeLimitMs) };
     this.#channels.set(address.vmId, channel);
-    const forget = () => {
-      if (this.#channels.get(address.vmId) === channel) this.#channels.delete(address.vmId);
-    };
+    const forget = () => this.#forget(address.vmId, channel);
     void channel.connection.then(({ closed }) => closed.then(forget), forget);
     return channel.connection;
   }
@@ -74,12 +77,17 @@ export class GuestChannels {
     for (const vmId of this.#channels.keys()) this.drop(vmId);
   }
 
-  async #connect(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
+  #forget(vmId: string, channel: OpenChannel): void {
+    if (this.#channels.get(vmId) === channel) this.#channels.delete(vmId);
+  }
+
+  async #connect(address: GuestAddress, deadline: Deadline, handshakeLimitMs: number): Promise<GuestConnection> {
     const backend = backendFor(address.backend);
     const lease = await this.#lease(address.vmId, backend.features.laneCount, deadline);
     try {
-      const socket = await backend.dial(address.runtimeDir, lease.lane, deadline);
-      const connection = await GuestConnection.open(socket, deadline);
+      const bound = deadline.atMost(handshakeLimitMs);
+      const socket = await backend.dial(address.runtimeDir, lease.lane, bound);
+      const connection = await GuestConnection.open(socket, bound);
       void connection.closed.then(() => this.#release(address.vmId, lease));
       return connection;
     } catch (error) {

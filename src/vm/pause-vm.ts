@@ -7,6 +7,7 @@ import { setGuestClock } from "../guest/configure.js";
 import { selfIdentity } from "../host/process-identity.js";
 import { claimVm } from "./claim.js";
 import type { VmContext } from "./context.js";
+import type { GuestAddress } from "./guest-channels.js";
 import { runtimeDirectory } from "./resources.js";
 import { decodeSpec } from "./vm-spec.js";
 
@@ -14,8 +15,8 @@ import { decodeSpec } from "./vm-spec.js";
 const MONITOR_TIMEOUT_MS = 30_000;
 
 /** @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY} {ABORTED} {TIMEOUT} */
-export function pauseVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
-  return moveVcpus(ctx, vmId, "pause", Deadline.from(options, MONITOR_TIMEOUT_MS));
+export async function pauseVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
+  await moveVcpus(ctx, vmId, "pause", Deadline.from(options, MONITOR_TIMEOUT_MS));
 }
 
 /**
@@ -23,24 +24,29 @@ export function pauseVm(ctx: VmContext, vmId: string, options: WaitOptions = {})
  *
  * @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY} {ABORTED} {TIMEOUT}
  */
-export function resumeVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
-  return moveVcpus(ctx, vmId, "resume", Deadline.from(options, MONITOR_TIMEOUT_MS));
+export async function resumeVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
+  const deadline = Deadline.from(options, MONITOR_TIMEOUT_MS);
+  const guest = await moveVcpus(ctx, vmId, "resume", deadline);
+  if (guest !== undefined) await setGuestClock(await ctx.channels.get(guest, deadline), deadline);
 }
 
-async function moveVcpus(ctx: VmContext, vmId: string, verb: "pause" | "resume", deadline: Deadline): Promise<void> {
+/** @returns Where the guest can be reached; `undefined` when there was nothing to do. */
+async function moveVcpus(
+  ctx: VmContext,
+  vmId: string,
+  verb: "pause" | "resume",
+  deadline: Deadline,
+): Promise<GuestAddress | undefined> {
   const row = await claimVm(ctx, vmId, verb, deadline);
-  if (row === "already") return;
+  if (row === "already") return undefined;
   const self = await selfIdentity();
   try {
     const { backend } = decodeSpec(vmId, row.spec);
     const runtimeDir = runtimeDirectory(ctx, vmId);
     if (runtimeDir === undefined) throw new SmolVMError("INTERNAL", `VM "${vmId}" runs without a runtime directory`);
     await backendFor(backend)[verb](runtimeDir, deadline);
-    if (verb === "resume") {
-      const connection = await ctx.channels.get({ vmId, backend, runtimeDir }, deadline);
-      await setGuestClock(connection, deadline);
-    }
     ctx.store.vms.settle(vmId, self, { status: verb === "pause" ? "paused" : "running" });
+    return { vmId, backend, runtimeDir };
   } catch (error) {
     ctx.store.vms.settle(vmId, self, { status: row.status });
     throw error;

@@ -103,7 +103,8 @@ function diskOptions(disk: MachineDisk): string[] {
         };
   return [
     ...["-blockdev", JSON.stringify({ ...root, "node-name": "root", discard: "unmap" })],
-    ...["-device", "virtio-blk-device,drive=root"],
+    // A full host disk is the guest's I/O error; QEMU would otherwise stop the guest and wait for somebody.
+    ...["-device", "virtio-blk-device,drive=root,werror=report,rerror=report"],
   ];
 }
 
