@@ -1,0 +1,58 @@
+// Command agent is PID 1 of every SmolVM guest: /init of the initramfs, then the server of the host's channel.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"smolvm.dev/agent/internal/boot"
+	"smolvm.dev/agent/internal/command"
+	"smolvm.dev/agent/internal/guest"
+	"smolvm.dev/agent/internal/lane"
+	"smolvm.dev/agent/internal/session"
+)
+
+// version is what WELCOME reports; the build may set it with -ldflags "-X main.version=...".
+var version = "0.1.0"
+
+const commandGroups = "/sys/fs/cgroup/smolvm"
+
+func main() {
+	if os.Getpid() != 1 {
+		os.Stderr.WriteString("smolvm-agent " + version + " runs only as PID 1 of a guest\n")
+		os.Exit(2)
+	}
+	boot.Run()
+	machine := &guest.Machine{
+		Starter: &command.Starter{
+			Reaper:      command.NewReaper(),
+			Groups:      command.NewGroups(commandGroups),
+			Environment: &command.Environment{},
+		},
+		PowerOff: boot.PowerOff,
+		Log:      boot.Log,
+	}
+	go obeySignals(machine)
+	config := &session.Config{
+		Starter:    machine.Starter,
+		Operations: machine.Operations(),
+		Version:    version,
+		Log:        boot.Log,
+	}
+	lane.Watch(boot.Log, func(p *lane.Port) error { return session.Serve(p, config) })
+}
+
+// obeySignals shuts down on SIGTERM and SIGINT. The others are caught because their default would end PID 1 and
+// with it the VM; ignoring them instead would be inherited by every command.
+func obeySignals(m *guest.Machine) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGPWR)
+	for s := range signals {
+		if s == syscall.SIGTERM || s == syscall.SIGINT {
+			m.Settle(guest.DefaultGrace)
+			m.PowerOff()
+		}
+	}
+}

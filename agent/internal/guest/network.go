@@ -1,0 +1,179 @@
+package guest
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+var errNoInterface = errors.New("the guest has no network interface")
+
+const (
+	noDuplicateCheck = 0x02 // IFA_F_NODAD: the address is usable at once; the host has made sure it is unique
+	onLink           = 0x04 // RTNH_F_ONLINK: the gateway need not lie in the subnet
+)
+
+// applyNetwork sets up the first interface. The addresses given are the whole set: a clone must not keep those
+// of the machine that it was copied from.
+func (s *settings) applyNetwork() {
+	name, index := firstInterface()
+	if index == 0 {
+		s.warn("set up the network", errNoInterface)
+		return
+	}
+	n, err := openNetlink()
+	if err != nil {
+		s.warn("set up the network", err)
+		return
+	}
+	defer n.close()
+	s.warn("bring up "+name, n.linkUp(index, s.mtu))
+	if len(s.addresses) > 0 {
+		s.warn("remove old addresses", n.removeOthers(index, s.addresses))
+	}
+	for _, address := range s.addresses {
+		s.warn("add address "+address.String(), n.address(syscall.RTM_NEWADDR,
+			syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, index, address))
+	}
+	for _, gateway := range s.gateways {
+		s.warn("add gateway "+gateway.String(), n.defaultRoute(index, gateway))
+	}
+}
+
+// firstInterface prefers interfaces that stand for a device over those that only the kernel made.
+func firstInterface() (name string, index uint32) {
+	const class = "/sys/class/net/"
+	dir, err := os.Open(class)
+	if err != nil {
+		return "", 0
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	sort.Strings(names)
+	for _, candidate := range names {
+		if _, err := os.Stat(class + candidate + "/device"); err != nil || candidate == "lo" {
+			continue
+		}
+		text, err := os.ReadFile(class + candidate + "/ifindex")
+		if err != nil {
+			continue
+		}
+		number, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+		if err == nil {
+			return candidate, uint32(number)
+		}
+	}
+	return "", 0
+}
+
+func (n *netlink) linkUp(index, mtu uint32) error {
+	r := &request{body: make([]byte, syscall.SizeofIfInfomsg)}
+	binary.LittleEndian.PutUint32(r.body[4:], index)
+	binary.LittleEndian.PutUint32(r.body[8:], syscall.IFF_UP)  // flags
+	binary.LittleEndian.PutUint32(r.body[12:], syscall.IFF_UP) // which of them change
+	if mtu != 0 {
+		r.attributeU32(syscall.IFLA_MTU, mtu)
+	}
+	return n.do(syscall.RTM_NEWLINK, 0, r)
+}
+
+func family(a netip.Addr) byte {
+	if a.Is4() {
+		return syscall.AF_INET
+	}
+	return syscall.AF_INET6
+}
+
+func (n *netlink) address(kind, flags uint16, index uint32, prefix netip.Prefix) error {
+	address := prefix.Addr().Unmap()
+	r := &request{body: make([]byte, syscall.SizeofIfAddrmsg)}
+	r.body[0] = family(address)
+	r.body[1] = byte(prefix.Bits())
+	if address.Is6() {
+		r.body[2] = noDuplicateCheck
+	}
+	binary.LittleEndian.PutUint32(r.body[4:], index)
+	raw := address.AsSlice()
+	r.attribute(syscall.IFA_LOCAL, raw)
+	r.attribute(syscall.IFA_ADDRESS, raw)
+	if address.Is4() && prefix.Bits() < 31 {
+		r.attribute(syscall.IFA_BROADCAST, broadcast(raw, prefix.Bits()))
+	}
+	return n.do(kind, flags, r)
+}
+
+func broadcast(address []byte, bits int) []byte {
+	all := binary.BigEndian.Uint32(address) | ^uint32(0)>>uint(bits)
+	result := make([]byte, 4)
+	binary.BigEndian.PutUint32(result, all)
+	return result
+}
+
+// removeOthers takes all global addresses off the interface that are not to be kept.
+func (n *netlink) removeOthers(index uint32, keep []netip.Prefix) error {
+	wanted := make(map[netip.Prefix]bool)
+	for _, prefix := range keep {
+		wanted[prefix] = true
+	}
+	var stale []netip.Prefix
+	r := &request{body: make([]byte, syscall.SizeofIfAddrmsg)}
+	err := n.dump(syscall.RTM_GETADDR, r, func(body []byte) {
+		prefix, ok := parseAddress(body, index)
+		if ok && !wanted[prefix] {
+			stale = append(stale, prefix)
+		}
+	})
+	for _, prefix := range stale {
+		if removeErr := n.address(syscall.RTM_DELADDR, 0, index, prefix); err == nil {
+			err = removeErr
+		}
+	}
+	return err
+}
+
+// parseAddress reads a global address of the interface from a RTM_NEWADDR message.
+func parseAddress(body []byte, index uint32) (prefix netip.Prefix, ok bool) {
+	if len(body) < syscall.SizeofIfAddrmsg || binary.LittleEndian.Uint32(body[4:]) != index ||
+		body[3] != syscall.RT_SCOPE_UNIVERSE {
+		return prefix, false
+	}
+	bits := int(body[1])
+	for p := body[syscall.SizeofIfAddrmsg:]; len(p) >= 4; {
+		size := int(binary.LittleEndian.Uint16(p))
+		if size < 4 || size > len(p) {
+			break
+		}
+		// IPv4 has its own address in LOCAL, IPv6 only has ADDRESS.
+		kind := binary.LittleEndian.Uint16(p[2:])
+		if kind == syscall.IFA_LOCAL || kind == syscall.IFA_ADDRESS && !ok {
+			if address, valid := netip.AddrFromSlice(p[4:size]); valid {
+				prefix, ok = netip.PrefixFrom(address, bits), true
+			}
+		}
+		size = (size + 3) &^ 3
+		if size > len(p) {
+			break
+		}
+		p = p[size:]
+	}
+	return prefix, ok
+}
+
+func (n *netlink) defaultRoute(index uint32, gateway netip.Addr) error {
+	gateway = gateway.Unmap()
+	r := &request{body: make([]byte, syscall.SizeofRtMsg)}
+	r.body[0] = family(gateway)
+	r.body[4] = syscall.RT_TABLE_MAIN
+	r.body[5] = syscall.RTPROT_STATIC
+	r.body[6] = syscall.RT_SCOPE_UNIVERSE
+	r.body[7] = syscall.RTN_UNICAST
+	binary.LittleEndian.PutUint32(r.body[8:], onLink)
+	r.attribute(syscall.RTA_GATEWAY, gateway.WithZone("").AsSlice())
+	r.attributeU32(syscall.RTA_OIF, index)
+	return n.do(syscall.RTM_NEWROUTE, syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, r)
+}

@@ -1,0 +1,183 @@
+package session
+
+import (
+	"encoding/binary"
+	"os"
+	"sync"
+	"syscall"
+
+	"smolvm.dev/agent/internal/command"
+	"smolvm.dev/agent/internal/frame"
+)
+
+// run is the life of a command, from the request to EXITED or FAILED.
+func (e *exec) run() {
+	request := e.request
+	process, outputs, failed := e.start()
+	e.request.spec = command.Spec{}
+	e.conn.settle(request.size)
+	if failed != nil {
+		if e.input != nil {
+			e.input.stop()
+		}
+		e.conn.forget(e.id)
+		_ = e.conn.outlet.send(failedMessage(e.id, failed))
+		return
+	}
+	started := frame.AppendU32(nil, 1, uint32(process.Pid))
+	// Before adopt: a signal that waited may end the command, and STARTED comes first all the same.
+	_ = e.conn.outlet.send(message{kind: frame.Started, stream: e.id, payload: started})
+	e.adopt(process, outputs)
+	if e.input != nil {
+		e.conn.spawn(e, e.input.run)
+	}
+	var pumps sync.WaitGroup
+	pumps.Add(len(outputs))
+	for _, p := range outputs {
+		p := p
+		e.conn.spawn(e, func() {
+			defer pumps.Done()
+			p.run()
+		})
+	}
+	<-process.Done
+	if !request.keepOrphans {
+		process.KillAll()
+	}
+	e.mu.Lock()
+	e.ended = true
+	e.interruptOutputs()
+	e.mu.Unlock()
+	e.changed.Broadcast()
+	if e.input != nil {
+		e.input.stop()
+	}
+	pumps.Wait()
+	process.Release()
+	e.conn.forget(e.id)
+	e.report(process, outputs)
+}
+
+// start makes the pipes and starts the command.
+func (e *exec) start() (*command.Process, [2]*pump, *command.Failure) {
+	var none [2]*pump
+	if e.request.invalid != nil {
+		return nil, none, e.request.invalid
+	}
+	var pipes descriptors
+	defer pipes.closeChildEnds()
+	input, err := pipes.input(e.input != nil)
+	var out, errs *os.File
+	if err == nil {
+		out, err = pipes.output(1)
+	}
+	if err == nil {
+		errs, err = pipes.output(2)
+	}
+	var process *command.Process
+	var failed *command.Failure
+	if err != nil {
+		failed = &command.Failure{Code: command.ErrnoName(err), Message: "Cannot make pipes for a command: " + err.Error()}
+	} else {
+		process, failed = e.conn.config.Starter.Start(&e.request.spec, pipes.child)
+	}
+	if failed != nil {
+		for _, f := range []*os.File{input, out, errs} {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+		return nil, none, failed
+	}
+	if e.input != nil {
+		e.input.attach(input)
+	}
+	return process, [2]*pump{
+		newPump(e, frame.Stdout, out, e.request.limits[frame.Stdout]),
+		newPump(e, frame.Stderr, errs, e.request.limits[frame.Stderr]),
+	}, nil
+}
+
+// report sends how the command has ended.
+func (e *exec) report(process *command.Process, outputs [2]*pump) {
+	var payload []byte
+	if status := process.Status; status.Signaled() {
+		payload = frame.AppendU32(payload, 2, uint32(status.Signal()))
+	} else {
+		payload = frame.AppendU32(payload, 1, uint32(status.ExitStatus()))
+	}
+	payload = frame.AppendU64(payload, 3, outputs[0].dropped)
+	payload = frame.AppendU64(payload, 4, outputs[1].dropped)
+	payload = frame.AppendU64(payload, 5, uint64(process.RunTime.Microseconds()))
+	_ = e.conn.outlet.send(
+		message{kind: frame.End, channel: frame.Stdout, stream: e.id},
+		message{kind: frame.End, channel: frame.Stderr, stream: e.id},
+		message{kind: frame.Exited, stream: e.id, payload: payload},
+	)
+}
+
+// sendCredit lets the client send n more bytes of stdin.
+func (e *exec) sendCredit(n int) {
+	var payload [4]byte
+	binary.BigEndian.PutUint32(payload[:], uint32(n))
+	_ = e.conn.outlet.send(message{kind: frame.Credit, channel: frame.Stdin, stream: e.id, payload: payload[:]})
+}
+
+// descriptors are the child's ends of a command's pipes.
+type descriptors struct {
+	child [3]uintptr
+	open  []int
+}
+
+func (d *descriptors) closeChildEnds() {
+	for _, fd := range d.open {
+		_ = syscall.Close(fd)
+	}
+}
+
+// input makes stdin: a pipe whose other end it returns, or /dev/null.
+func (d *descriptors) input(piped bool) (*os.File, error) {
+	if !piped {
+		fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if err == nil {
+			d.take(0, fd)
+		}
+		return nil, err
+	}
+	return d.pipe(0, 0, 1)
+}
+
+// output makes a pipe for stdout or stderr and returns the end to read from.
+func (d *descriptors) output(channel int) (*os.File, error) {
+	return d.pipe(channel, 1, 0)
+}
+
+func (d *descriptors) pipe(channel, childEnd, ourEnd int) (*os.File, error) {
+	var p [2]int
+	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	d.take(channel, p[childEnd])
+	growPipe(p[ourEnd])
+	// Only our end is non-blocking; programs do not expect that of theirs.
+	if err := syscall.SetNonblock(p[ourEnd], true); err != nil {
+		_ = syscall.Close(p[ourEnd])
+		return nil, err
+	}
+	return os.NewFile(uintptr(p[ourEnd]), "pipe"), nil
+}
+
+func (d *descriptors) take(channel, fd int) {
+	d.child[channel] = uintptr(fd)
+	d.open = append(d.open, fd)
+}
+
+const (
+	setPipeSize = 1031 // F_SETPIPE_SZ, <linux/fcntl.h>
+	// pipeSize in bytes: fewer switches between a program that floods its output and the agent.
+	pipeSize = 256 << 10
+)
+
+func growPipe(fd int) {
+	_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), setPipeSize, pipeSize)
+}
