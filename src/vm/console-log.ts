@@ -12,7 +12,8 @@ export const LOG_LIMIT_BYTES = 1024 * 1024;
 /** What of a log goes into an error, in bytes. */
 export const LOG_TAIL_BYTES = 4096;
 
-/** The agent's last line before it powers the machine off in order. */
+/** The agent's first line of a boot, and its last before it powers the machine off in order. */
+const BOOT_MARK = "smolvm-agent: boot";
 const ORDERLY_END_MARK = "smolvm-agent: power off";
 
 /** @returns The last `limitBytes` of a log, rotation included; empty when there is none. */
@@ -26,7 +27,7 @@ export async function readLog(directory: string, name: string, limitBytes: numbe
 /** Whether the guest powered itself off, as far as its console tells. A hostile guest can write what it likes. */
 export async function hasOrderlyEnd(directory: string): Promise<boolean> {
   const tail = await readLog(directory, CONSOLE_LOG, LOG_TAIL_BYTES);
-  return tail.includes(ORDERLY_END_MARK);
+  return tail.lastIndexOf(ORDERLY_END_MARK) > tail.lastIndexOf(BOOT_MARK);
 }
 
 async function readTail(path: string, limitBytes: number): Promise<Buffer> {
