@@ -6,7 +6,7 @@ import type { Deadline } from "./deadline.js";
 const TIMER_LIMIT_MS = 2 ** 31 - 1;
 
 /**
- * Resolves after `ms` milliseconds (at most about 24 days), or at once when `signal` aborts. It never rejects.
+ * Resolves after `ms` milliseconds (`Infinity`: never), or at once when `signal` aborts. It never rejects.
  */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
@@ -19,14 +19,21 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", finish);
       resolve();
     };
-    const timer = setTimeout(finish, Math.min(ms, TIMER_LIMIT_MS));
+    let timer: NodeJS.Timeout | undefined;
+    let restMs = ms;
+    const wait = () => {
+      const sliceMs = Math.min(restMs, TIMER_LIMIT_MS);
+      restMs -= sliceMs;
+      timer = setTimeout(restMs > 0 ? wait : finish, sliceMs);
+    };
+    wait();
     signal?.addEventListener("abort", finish, { once: true });
   });
 }
 
 /** First pause between two looks of {@link pollUntil}, in milliseconds. */
 const FIRST_PAUSE_MS = 2;
-/** Longest pause between two looks of {@link pollUntil}, in milliseconds. */
+/** Longest pause between two looks of {@link pollUntil} unless asked otherwise, in milliseconds. */
 const LONGEST_PAUSE_MS = 50;
 
 /**
@@ -34,11 +41,13 @@ const LONGEST_PAUSE_MS = 50;
  *
  * @param look Cheap check; its value ends the wait.
  * @param deadline Bound of the wait.
+ * @param longestPauseMs Pauses grow from 2 ms to this. Default 50.
  * @returns The value, or `undefined` when the deadline passed or its signal aborted first.
  */
 export async function pollUntil<T>(
   look: () => T | undefined | Promise<T | undefined>,
   deadline: Deadline,
+  longestPauseMs = LONGEST_PAUSE_MS,
 ): Promise<T | undefined> {
   let pauseMs = FIRST_PAUSE_MS;
   for (;;) {
@@ -46,6 +55,6 @@ export async function pollUntil<T>(
     if (value !== undefined) return value;
     if (deadline.hasExpired || deadline.isAborted) return undefined;
     await sleep(Math.min(pauseMs, deadline.remainingMs), deadline.signal);
-    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+    pauseMs = Math.min(pauseMs * 2, longestPauseMs);
   }
 }

@@ -25,8 +25,11 @@ export async function endProcessGroup(identity: ProcessIdentity, graceMs = 0): P
   });
 }
 
+/** Pause between two looks at a process that should be about to end, in milliseconds; a look costs microseconds. */
+const END_PAUSE_MS = 4;
+
 /** @returns Whether the process ended within `limitMs`. */
 export async function hasEnded(identity: ProcessIdentity, limitMs: number): Promise<boolean> {
-  const ended = await pollUntil(async () => ((await isAlive(identity)) ? undefined : true), Deadline.after(limitMs));
-  return ended ?? false;
+  const look = async () => ((await isAlive(identity)) ? undefined : true);
+  return (await pollUntil(look, Deadline.after(limitMs), END_PAUSE_MS)) ?? false;
 }
