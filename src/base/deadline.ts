@@ -51,3 +51,15 @@ export class Deadline {
     return capMs < this.#expiresAtMs ? new Deadline(limitMs, capMs, this.signal) : this;
   }
 }
+
+/**
+ * One time limit for several calls, one after the other: each gets what the ones before left of it.
+ *
+ * @returns A function that gives the options for the next call.
+ */
+export function shareLimit(options: WaitOptions): () => WaitOptions {
+  const { timeoutMs, signal } = options;
+  if (timeoutMs === undefined) return () => ({ signal });
+  const whole = Deadline.after(timeoutMs, signal);
+  return () => ({ signal, timeoutMs: whole.remainingMs });
+}

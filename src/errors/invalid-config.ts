@@ -28,7 +28,8 @@ function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   let text: string;
   try {
-    text = typeof value === "bigint" || typeof value === "function" ? String(value) : JSON.stringify(value);
+    // JSON knows neither these types nor NaN and Infinity.
+    text = ["bigint", "function", "number"].includes(typeof value) ? String(value) : JSON.stringify(value);
   } catch {
     text = Object.prototype.toString.call(value);
   }

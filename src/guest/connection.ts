@@ -236,7 +236,10 @@ export class GuestConnection {
 function failStream(stream: ExecStream | PendingCall, errno: string, message: string): void {
   if (stream instanceof ExecStream) {
     stream.fail(
-      new SmolVMError("COMMAND_FAILED", `Cannot run the command: ${message} (${errno})`, { details: { errno } }),
+      new SmolVMError("COMMAND_FAILED", `Cannot run the command: ${message} (${errno})`, {
+        details: { errno },
+        hint: "The command did not start; details.errno says why.",
+      }),
     );
   } else {
     const text = `The guest agent refused "${stream.operation}": ${message} (${errno})`;

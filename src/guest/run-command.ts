@@ -4,6 +4,7 @@ import type { Deadline } from "../base/deadline.js";
 import { sleep } from "../base/sleep.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
+import { CommandError } from "./command-error.js";
 import type { GuestConnection } from "./connection.js";
 import type { ExecRequest } from "./exec-request.js";
 import type { ExecExit, ExecStream, OutputSink } from "./exec-stream.js";
@@ -47,8 +48,8 @@ export interface CommandResult {
 }
 
 /**
- * @throws {COMMAND_TIMEOUT} @throws {ABORTED} Both carry the result so far in `details.result`; every process of the
- *   command is gone.
+ * @throws {COMMAND_TIMEOUT} @throws {ABORTED} Both are a {@link CommandError} with the result so far; every process of
+ *   the command is gone.
  * @throws {COMMAND_FAILED} with `details.errno` when it could not be started.
  * @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
  */
@@ -85,15 +86,15 @@ export async function runCommand(
     durationMs: performance.now() - startedAtMs,
   });
   if (cutShort === "timeout") {
-    throw new SmolVMError("COMMAND_TIMEOUT", `The command ran longer than ${deadline.limitMs} ms and was killed`, {
-      details: { timeoutMs: deadline.limitMs, result },
+    const timeoutMs = deadline.limitMs;
+    throw new CommandError("COMMAND_TIMEOUT", `The command ran longer than ${timeoutMs} ms and was killed`, {
+      result,
+      timeoutMs,
     });
   }
   if (cutShort === "abort") {
-    throw new SmolVMError("ABORTED", "The command was aborted by the caller and killed", {
-      details: { result },
-      cause: deadline.signal?.reason,
-    });
+    const cause = deadline.signal?.reason;
+    throw new CommandError("ABORTED", "The command was aborted by the caller and killed", { result, cause });
   }
   return result;
 }

@@ -50,8 +50,16 @@ test("hardware isolation is promised only after a guest booted with it", async (
 });
 
 test("a promise names the checks that break it", async () => {
-  const { promises } = await runDoctor({ checks: [check("passt", "network", fail)] });
+  const route = check("default-route", "network", async () => ({ status: "ok", found: "by eth0" }));
+  const { promises } = await runDoctor({ checks: [check("passt", "network", fail), route] });
   expect(promises.find(({ id }) => id === "rootless-network")).toMatchObject({ holds: false, because: "gone" });
+});
+
+test("what this version does not do is promised on no host", async () => {
+  const { promises } = await runDoctor({
+    checks: [check("cgroups", "limits", async () => ({ status: "ok", found: "writable" }))],
+  });
+  expect(promises.find(({ id }) => id === "resource-limits")?.holds).toBe(false);
 });
 
 test("this host answers every check in time", async () => {

@@ -7,8 +7,8 @@ import { hostArchitecture } from "./architecture.js";
 import { acceleratorCheck } from "./checks/accelerator.js";
 import { cgroupsCheck } from "./checks/cgroups.js";
 import type { AcceleratorTrialFunction, CheckContext, CheckResult, HostCheck, HostNeed } from "./checks/check.js";
+import { defaultRouteCheck } from "./checks/default-route.js";
 import { diskSpaceCheck } from "./checks/disk-space.js";
-import { firecrackerCheck } from "./checks/firecracker.js";
 import { imageToolsCheck } from "./checks/image-tools.js";
 import { memoryCheck } from "./checks/memory.js";
 import { namespacesCheck } from "./checks/namespaces.js";
@@ -25,13 +25,13 @@ export const HOST_CHECKS: readonly HostCheck[] = [
   acceleratorCheck,
   qemuSandboxCheck,
   passtCheck,
+  defaultRouteCheck,
   nftCheck,
   imageToolsCheck,
   namespacesCheck,
   cgroupsCheck,
   diskSpaceCheck,
   memoryCheck,
-  firecrackerCheck,
 ];
 
 /** One check with its result. */

@@ -91,9 +91,11 @@ export async function runProgram(argv: readonly string[], options: RunProgramOpt
 export async function spawnProgram(argv: readonly string[], options: SpawnOptions): Promise<ChildProcess> {
   const [file, ...args] = argv;
   if (file === undefined) throw new SmolVMError("INTERNAL", "Cannot spawn a program: argv is empty");
-  const child = spawn(file, args, { ...options, env: options.env ?? childEnvironment(), shell: false });
   try {
+    // Some failures are thrown here (NUL in an argument, E2BIG), others come as an event.
+    const child = spawn(file, args, { ...options, env: options.env ?? childEnvironment(), shell: false });
     await once(child, "spawn");
+    return child;
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code;
     if (reason === "ENOENT" || reason === "EACCES") {
@@ -107,7 +109,6 @@ export async function spawnProgram(argv: readonly string[], options: SpawnOption
       cause: error,
     });
   }
-  return child;
 }
 
 /** Sends a signal to a process group; false when the group is gone. */
@@ -132,7 +133,12 @@ async function killGroup(child: ChildProcess, exited: Promise<unknown>): Promise
   const grace = new AbortController();
   const gone = await Promise.race([exited.then(() => true), sleep(TERM_GRACE_MS, grace.signal).then(() => false)]);
   grace.abort();
-  if (!gone) signalGroup(child.pid, "SIGKILL");
+  // Also when the program itself is gone: what it started may have ignored SIGTERM.
+  signalGroup(child.pid, "SIGKILL");
+  if (gone) return;
+  // A process that left the group may hold the outputs open for ever; they are of no use any more.
+  child.stdout?.destroy();
+  child.stderr?.destroy();
   await exited;
 }
 
@@ -156,6 +162,9 @@ function collect(
     const lines = (partial + chunk.toString("utf8")).split(/\r?\n|\r/);
     partial = (lines.pop() ?? "").slice(-limitBytes);
     for (const line of lines) onLine(line);
+  });
+  stream?.once("end", () => {
+    if (partial !== "") onLine?.(partial);
   });
   return () => Buffer.concat(chunks).subarray(-limitBytes).toString("utf8");
 }

@@ -36,12 +36,12 @@ export async function inspectImage(nameOrDigest: string): Promise<ImageInfo> {
   return sharedManager().images.inspect(nameOrDigest);
 }
 
-/** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM of this state directory uses it. */
+/** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM uses it. */
 export async function removeImage(nameOrDigest: string, options?: WaitOptions): Promise<RemovedEntry> {
   return sharedManager().removeImage(nameOrDigest, options);
 }
 
-/** Removes what no VM of this state directory uses. @param options `all`: also images that a name stands for. */
+/** Removes what no VM uses. @param options `all`: also images that a name stands for. */
 export async function pruneImages(
   options?: WaitOptions & { readonly all?: boolean | undefined },
 ): Promise<PruneResult> {

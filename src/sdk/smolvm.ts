@@ -18,7 +18,7 @@ export interface StateOptions {
   readonly stateDir?: string | undefined;
 }
 
-/** Options of {@link SmolVM.create} and {@link SmolVM.start}. */
+/** Options of {@link SmolVM.start}. */
 export type StartOptions = Omit<CreateOptions, "start">;
 
 /**
@@ -63,6 +63,7 @@ export class SmolVM implements AsyncDisposable {
    * Creates and starts a VM. A failure leaves nothing of it behind.
    *
    * @param config See {@link VMConfig}; all of it is optional.
+   * @param options `start: false` only creates it.
    * @returns A handle that owns the VM: with `await using` it is deleted at the end of the scope.
    * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
    * @throws {IMAGE_FAILED} {BOOT_TIMEOUT} {BOOT_FAILED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED} {ABORTED}
@@ -70,7 +71,7 @@ export class SmolVM implements AsyncDisposable {
   static async create(config: VMConfig = {}, options: StartOptions = {}): Promise<SmolVM> {
     const { stateDir, ...rest } = checkConfig(config) && config;
     const manager = sharedManager(stateDir);
-    const vmId = await manager.create(rest, { ...options, start: true });
+    const vmId = await manager.create(rest, { start: true, ...options });
     return new SmolVM(new ExistingVm(manager, vmId, true));
   }
 

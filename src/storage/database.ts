@@ -4,7 +4,7 @@ import { chmodSync, closeSync, constants, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from "@photostructure/sqlite";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { MIGRATIONS } from "./migrations.js";
+import { type Schema, STATE_SCHEMA } from "./migrations.js";
 
 /** How long a statement waits for another process's transaction, in milliseconds. */
 const BUSY_TIMEOUT_MS = 15_000;
@@ -12,9 +12,6 @@ const BUSY_TIMEOUT_MS = 15_000;
 /** Primary result codes of SQLite that get an error of their own (https://www.sqlite.org/rescode.html). */
 const SQLITE_BUSY = 5;
 const SQLITE_CONSTRAINT = 19;
-
-/** Name of the database file in the state directory. */
-export const DATABASE_FILE = "smolvm.db";
 
 /** A value that a column can hold. */
 export type SqlValue = string | number | null;
@@ -30,24 +27,30 @@ export class Database {
   }
 
   /**
-   * Opens or creates the database of a state directory; the directory becomes 0700, the file 0600.
+   * Opens or creates a database; its directory becomes 0700, the file 0600.
    *
+   * @param schema Default: that of a state directory.
    * @throws {STORAGE_FAILED} when it cannot be opened, or was written by a newer version.
    */
-  static open(stateDir: string): Database {
-    const path = join(stateDir, DATABASE_FILE);
+  static open(directory: string, schema: Schema = STATE_SCHEMA): Database {
+    const path = join(directory, schema.file);
     try {
-      mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-      chmodSync(stateDir, 0o700);
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      chmodSync(directory, 0o700);
       // Created by us first: SQLite gives its -wal and -shm files the mode of the main file.
       closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600));
       chmodSync(path, 0o600);
       const db = new Database(new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS }));
-      db.#configure(path);
+      try {
+        db.#configure(path, schema.migrations);
+      } catch (error) {
+        db.close();
+        throw error;
+      }
       return db;
     } catch (error) {
       if (error instanceof SmolVMError) throw error;
-      throw new SmolVMError("STORAGE_FAILED", `Cannot open the state database "${path}": ${messageOf(error)}`, {
+      throw new SmolVMError("STORAGE_FAILED", `Cannot open the database "${path}": ${messageOf(error)}`, {
         details: { path },
         cause: error,
       });
@@ -55,6 +58,8 @@ export class Database {
   }
 
   close(): void {
+    // The file stays open until the statements have been collected.
+    this.#statements.clear();
     if (this.#db.isOpen) this.#db.close();
   }
 
@@ -101,22 +106,22 @@ export class Database {
     }
   }
 
-  #configure(path: string): void {
+  #configure(path: string, migrations: Schema["migrations"]): void {
     // NORMAL: a power cut may lose the last commits, never the file's integrity; a killed process loses nothing.
     this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;");
     const readVersion = () => Number(this.get("PRAGMA user_version")?.user_version ?? 0);
-    if (readVersion() === MIGRATIONS.length) return;
+    if (readVersion() === migrations.length) return;
     this.transaction(() => {
       const version = readVersion();
-      if (version > MIGRATIONS.length) {
+      if (version > migrations.length) {
         throw new SmolVMError(
           "STORAGE_FAILED",
-          `Cannot use the state database "${path}": its schema is version ${version}, this program knows up to ${MIGRATIONS.length}`,
+          `Cannot use the database "${path}": its schema is version ${version}, this program knows up to ${migrations.length}`,
           { details: { path, version }, hint: "Update SmolVM, or choose another SMOLVM_STATE_DIR." },
         );
       }
-      for (const step of MIGRATIONS.slice(version)) this.#db.exec(step);
-      this.#db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+      for (const step of migrations.slice(version)) this.#db.exec(step);
+      this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
     });
   }
 
@@ -143,12 +148,12 @@ function translate(error: unknown): SmolVMError {
   const extendedCode = (error as { errcode?: number }).errcode ?? 0;
   const sqliteCode = extendedCode & 0xff;
   if (sqliteCode === SQLITE_BUSY) {
-    return new SmolVMError("BUSY", `The state database stayed locked for ${BUSY_TIMEOUT_MS} ms`, {
+    return new SmolVMError("BUSY", `The database stayed locked for ${BUSY_TIMEOUT_MS} ms`, {
       details: { sqliteCode },
       cause: error,
     });
   }
-  return new SmolVMError("STORAGE_FAILED", `The state database failed: ${messageOf(error)}`, {
+  return new SmolVMError("STORAGE_FAILED", `The database failed: ${messageOf(error)}`, {
     details: { sqliteCode },
     cause: error,
   });

@@ -1,13 +1,30 @@
-// The schema, as a list of steps. A step that has been released is never edited; a change is a new step.
+// The schemas, as lists of steps. A step that has been released is never edited; a change is a new step.
 
-/** Step N brings a database from `user_version` N to N + 1. */
-export const MIGRATIONS: readonly string[] = [
+/** A kind of database. Step N brings it from `user_version` N to N + 1. */
+export interface Schema {
+  /** Name of the file in its directory. */
+  readonly file: string;
+  readonly migrations: readonly string[];
+}
+
+const LOCKS = `
+  CREATE TABLE locks (
+    name       TEXT PRIMARY KEY,
+    pid        INTEGER NOT NULL,
+    start_time TEXT NOT NULL,
+    boot_id    TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+`;
+
+/** What the state directory knows of its VMs. */
+const STATE_MIGRATIONS = [
   `
   CREATE TABLE vms (
     id             TEXT PRIMARY KEY,
     status         TEXT NOT NULL CHECK (status IN ('created', 'running', 'paused', 'stopped', 'error')),
     spec           TEXT NOT NULL,
     failure        TEXT,
+    warnings       TEXT NOT NULL DEFAULT '[]',
     transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'deleting')),
     mover_pid      INTEGER,
     mover_start    TEXT,
@@ -48,17 +65,27 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (host_address, host_port)
   ) STRICT, WITHOUT ROWID;
 
-  CREATE TABLE locks (
-    name       TEXT PRIMARY KEY,
-    pid        INTEGER NOT NULL,
-    start_time TEXT NOT NULL,
-    boot_id    TEXT NOT NULL
-  ) STRICT, WITHOUT ROWID;
-
   CREATE TABLE verdicts (
     name           TEXT PRIMARY KEY,
     verdict        TEXT NOT NULL,
     decided_at_ms  INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+  
+  CREATE TABLE retained_disks (
+    path      TEXT PRIMARY KEY,
+    base_path TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
   `,
 ];
+
+/** What is known of the cache directory, which several state directories may share. */
+const CACHE_MIGRATIONS = [
+  `${LOCKS}
+  CREATE TABLE tenants (
+    state_dir TEXT PRIMARY KEY
+  ) STRICT, WITHOUT ROWID;
+  `,
+];
+
+export const STATE_SCHEMA: Schema = { file: "smolvm.db", migrations: STATE_MIGRATIONS };
+export const CACHE_SCHEMA: Schema = { file: "cache.db", migrations: CACHE_MIGRATIONS };

@@ -2,9 +2,9 @@
 
 import { Database } from "./database.js";
 import { LaneStore } from "./lane-store.js";
-import { LockStore } from "./lock-store.js";
 import { PortStore } from "./port-store.js";
 import { ResourceStore } from "./resource-store.js";
+import { RetainedDiskStore } from "./retained-disk-store.js";
 import { VerdictStore } from "./verdict-store.js";
 import { VmStore } from "./vm-store.js";
 
@@ -14,7 +14,7 @@ export class Store {
   readonly resources: ResourceStore;
   readonly lanes: LaneStore;
   readonly ports: PortStore;
-  readonly locks: LockStore;
+  readonly retainedDisks: RetainedDiskStore;
   readonly verdicts: VerdictStore;
 
   /** @throws {STORAGE_FAILED} */
@@ -24,7 +24,7 @@ export class Store {
     this.resources = new ResourceStore(this.#db);
     this.lanes = new LaneStore(this.#db);
     this.ports = new PortStore(this.#db);
-    this.locks = new LockStore(this.#db);
+    this.retainedDisks = new RetainedDiskStore(this.#db);
     this.verdicts = new VerdictStore(this.#db);
   }
 

@@ -30,6 +30,8 @@ export interface VmRow {
   /** JSON of what the VM is made of; this table does not look into it. Holds no environment values. */
   readonly spec: string;
   readonly failure: VmFailure | undefined;
+  /** What did not work at its last start and did not prevent it. */
+  readonly warnings: readonly string[];
   readonly move: VmMove | undefined;
   /** The VM is deleted when this process has ended; `undefined`: it outlives its creator. */
   readonly keeper: ProcessIdentity | undefined;
@@ -79,9 +81,7 @@ export class VmStore {
       );
     } catch (error) {
       if (!isConstraintError(error)) throw error;
-      throw new SmolVMError("VM_EXISTS", `Cannot create VM "${vm.id}": a VM of this id exists`, {
-        details: { vmId: vm.id },
-      });
+      throw vmExists(vm.id);
     }
   }
 
@@ -148,10 +148,20 @@ export class VmStore {
     }
   }
 
+  /** Records what did not work at a start. */
+  setWarnings(id: string, warnings: readonly string[]): void {
+    this.#db.run("UPDATE vms SET warnings = ? WHERE id = ?", JSON.stringify(warnings), id);
+  }
+
   /** Removes the row, which must have no resources left. */
   remove(id: string): void {
     this.#db.run("DELETE FROM vms WHERE id = ?", id);
   }
+}
+
+/** The error for an id that is taken. */
+export function vmExists(vmId: string): SmolVMError {
+  return new SmolVMError("VM_EXISTS", `Cannot create VM "${vmId}": a VM of this id exists`, { details: { vmId } });
 }
 
 function vmRow(row: Record<string, SqlValue>): VmRow {
@@ -161,6 +171,7 @@ function vmRow(row: Record<string, SqlValue>): VmRow {
     status: row.status as VmStatus,
     spec: String(row.spec),
     failure: typeof row.failure === "string" ? (JSON.parse(row.failure) as VmFailure) : undefined,
+    warnings: JSON.parse(String(row.warnings)) as string[],
     move: mover === undefined ? undefined : { transition: row.transition as VmTransition, mover },
     keeper: identityFrom(row.keeper_pid, row.keeper_start, row.keeper_boot),
     createdAtMs: Number(row.created_at_ms),

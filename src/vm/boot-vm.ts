@@ -1,9 +1,10 @@
-// Boots a VM: network, log keeper, VMM, then the agent's answer. One retry when the guest stays silent.
+// Boots a VM: network, log keeper, VMM, then the agent's answer. One retry when a guest stays silent or dies early:
+// an emulated boot now and then does either.
 // The caller holds the VM's claim, and releases what a failed boot leaves on record.
 
 import type { StartedVmm } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
-import { Deadline, type WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
 import { configureGuest } from "../guest/configure.js";
@@ -12,13 +13,14 @@ import { identifyProcess } from "../host/process-identity.js";
 import { type Boot, bootError } from "./boot-error.js";
 import type { VmContext } from "./context.js";
 import { readEnvironment } from "./environment-file.js";
+import { helperPath } from "./helper-programs.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
 import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
 import { type StartedNetwork, startNetwork } from "./start-network.js";
 
-/** Boots before giving up on a guest that stays silent. */
+/** Boots before giving up on a guest. */
 const BOOT_ATTEMPTS = 2;
 
 /**
@@ -34,8 +36,9 @@ export async function bootVm(
   options: WaitOptions,
 ): Promise<void> {
   const { kernelPath, initrdPath, disk } = spec;
-  await ctx.images.verify([kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path], options);
-  const whole = Deadline.from(options, spec.bootTimeoutMs * BOOT_ATTEMPTS);
+  const rest = shareLimit(options);
+  await ctx.images.verify([kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path], rest());
+  const whole = Deadline.from(rest(), spec.bootTimeoutMs * BOOT_ATTEMPTS);
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(`Start of VM "${vmId}"`, options.signal);
     const deadline = whole.atMost(spec.bootTimeoutMs);
@@ -43,8 +46,8 @@ export async function bootVm(
       await bootOnce(ctx, { vmId, spec, runtimeDir: planRuntimeDirectory(ctx), deadline });
       return;
     } catch (error) {
-      const mayRetry = isSmolVMError(error, "BOOT_TIMEOUT") && attempt < BOOT_ATTEMPTS && !whole.hasExpired;
-      if (!mayRetry) throw error;
+      const isGuestsFault = isSmolVMError(error, "BOOT_TIMEOUT") || isSmolVMError(error, "BOOT_FAILED");
+      if (!isGuestsFault || attempt === BOOT_ATTEMPTS || whole.hasExpired) throw error;
       await releaseRuntime(ctx, vmId);
     }
   }
@@ -60,14 +63,16 @@ async function bootOnce(ctx: VmContext, boot: Boot): Promise<void> {
   ]);
   await makeRuntimeDirectory(ctx, runtimeDir);
   const network = await startNetwork(ctx, boot);
-  const keeper = await startLogKeeper(ctx.helperPath("logkeeper"), { logDir: spec.directory, runtimeDir });
+  const keeper = await startLogKeeper(helperPath("logkeeper"), { logDir: spec.directory, runtimeDir });
   await record(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.pid });
   const vmm = await startVmm(ctx, boot, { keeper, network }).finally(() => keeper.handOver());
   try {
     const connection = await greet(ctx, boot, vmm);
     const env = await readEnvironment(spec.directory);
     const { machineId, growRoot } = spec;
-    await configureGuest(connection, { hostname: vmId, machineId, env, network: network?.guest, growRoot }, deadline);
+    const settings = { hostname: vmId, machineId, env, network: network?.guest, growRoot };
+    const { warnings } = await configureGuest(connection, settings, deadline);
+    ctx.store.vms.setWarnings(vmId, [...(network?.warnings ?? []), ...warnings]);
   } catch (error) {
     throw await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
   }

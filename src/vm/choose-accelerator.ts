@@ -1,11 +1,12 @@
 // Which accelerator a VM gets: the best that was seen to work, and what was seen is remembered.
 
 import { access, constants } from "node:fs/promises";
-import { cpus } from "node:os";
+import { cpus, release } from "node:os";
 import type { Accelerator, Backend } from "../backends/backend.js";
 import { Deadline, type WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
+import { waitError } from "../errors/wait-errors.js";
 import type { VmContext } from "./context.js";
 
 const KVM_DEVICE = "/dev/kvm";
@@ -46,8 +47,15 @@ export async function chooseAccelerator(
   });
 }
 
+/** Options of {@link tryAccelerator}. */
+export interface TrialOptions extends WaitOptions {
+  readonly onProgress?: ProgressListener | undefined;
+  /** Try even if it was tried before. Default false. */
+  readonly fresh?: boolean | undefined;
+}
+
 /**
- * Tries an accelerator, or recalls what came of it with the same VMM, kernel and CPU.
+ * Tries an accelerator, or recalls what came of it with the same VMM, guest kernel, host kernel and CPU.
  *
  * @returns `undefined` when it works, else the reason why not.
  */
@@ -55,18 +63,20 @@ export async function tryAccelerator(
   ctx: VmContext,
   { backend, boot }: Omit<AcceleratorChoice, "asked">,
   accelerator: Accelerator,
-  options: WaitOptions & { readonly onProgress?: ProgressListener | undefined },
+  options: TrialOptions,
 ): Promise<string | undefined> {
   if (!backend.features.accelerators.includes(accelerator)) return `${backend.name} does not have it on this platform`;
   // Cheap and may change at any time: looked at each time.
   if (accelerator === "kvm" && !(await canOpen(KVM_DEVICE))) return `${KVM_DEVICE} is not there or not accessible`;
   const deadline = Deadline.from(options, TRIAL_TIMEOUT_MS);
   const vmm = await backend.identify(deadline);
-  const name = ["accelerator", accelerator, vmm, boot.kernelPath, cpus()[0]?.model].join("|");
+  const name = ["accelerator", accelerator, vmm, boot.kernelPath, release(), cpus()[0]?.model].join("|");
   const known = ctx.store.verdicts.find(name);
-  if (known !== undefined) return known === WORKS ? undefined : known;
+  if (known !== undefined && !options.fresh) return known === WORKS ? undefined : known;
   options.onProgress?.({ step: `Trying accelerator ${accelerator}` });
   const failure = await backend.tryAccelerator(accelerator, boot, deadline);
+  // A trial that the caller cut short says nothing.
+  if (failure !== undefined && deadline.hasExpired) throw waitError(`Trial of accelerator ${accelerator}`, deadline);
   ctx.store.verdicts.save(name, failure ?? WORKS);
   return failure;
 }

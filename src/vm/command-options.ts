@@ -36,22 +36,45 @@ export interface CommandOptions {
   readonly onOutput?: OutputSink | undefined;
 }
 
-const text = z.string().refine((value) => !value.includes("\0"), "a text without NUL");
+const hasNoNul = (value: string) => !value.includes("\0");
+const text = (expected: string) => z.string(expected).refine(hasNoNul, expected);
+const CWD_EXPECTED = "an absolute path in the guest, without NUL";
+const USER_EXPECTED = "a user name or uid, without NUL";
+const TIMEOUT_EXPECTED = "a whole number from 1, or Infinity";
+const OUTPUT_LIMIT_EXPECTED = `a whole number from 1 to ${LARGEST_OUTPUT_LIMIT_BYTES}`;
 
-const schema = z.strictObject({
-  cwd: text.regex(/^\//, "an absolute path in the guest").optional(),
-  env: z.record(z.string().regex(/^[^=\0\n]+$/, "a name without =, NUL and newline"), text).optional(),
-  user: text.min(1, "a user name or uid").optional(),
-  stdin: z.any().optional(),
-  timeoutMs: z
-    .union([z.int().min(1), z.literal(Number.POSITIVE_INFINITY)], "a whole number from 1, or Infinity")
-    .optional(),
-  signal: z.instanceof(AbortSignal, { error: "an AbortSignal" }).optional(),
-  maxOutputBytes: z.int().min(1).max(LARGEST_OUTPUT_LIMIT_BYTES).optional(),
-  check: z.boolean().optional(),
-  orphans: z.enum(["kill", "keep"]).optional(),
-  onOutput: z.custom<OutputSink>((value) => typeof value === "function", "a function").optional(),
-});
+const schema = z.strictObject(
+  {
+    cwd: text(CWD_EXPECTED).regex(/^\//, CWD_EXPECTED).optional(),
+    env: z
+      .record(
+        z.string().regex(/^[^=\0\n]+$/, "a name without =, NUL and newline"),
+        text("a text without NUL"),
+        "an object of texts",
+      )
+      .optional(),
+    user: text(USER_EXPECTED).min(1, USER_EXPECTED).optional(),
+    stdin: z.custom<CommandInput>(isInput, "a text, bytes, or an async iterable of them").optional(),
+    timeoutMs: z
+      .union([z.int().min(1, TIMEOUT_EXPECTED), z.literal(Number.POSITIVE_INFINITY)], TIMEOUT_EXPECTED)
+      .optional(),
+    signal: z.instanceof(AbortSignal, { error: "an AbortSignal" }).optional(),
+    maxOutputBytes: z
+      .int(OUTPUT_LIMIT_EXPECTED)
+      .min(1, OUTPUT_LIMIT_EXPECTED)
+      .max(LARGEST_OUTPUT_LIMIT_BYTES, OUTPUT_LIMIT_EXPECTED)
+      .optional(),
+    check: z.boolean("true or false").optional(),
+    orphans: z.enum(["kill", "keep"], '"kill" or "keep"').optional(),
+    onOutput: z.custom<OutputSink>((value) => typeof value === "function", "a function").optional(),
+  },
+  "an object with the fields of CommandOptions",
+);
+
+function isInput(value: unknown): boolean {
+  if (typeof value === "string" || value instanceof Uint8Array) return true;
+  return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
+}
 
 /** Options with their defaults. */
 export interface CheckedCommandOptions extends CommandOptions {
@@ -62,17 +85,7 @@ export interface CheckedCommandOptions extends CommandOptions {
 /** @throws {INVALID_CONFIG} naming the option. */
 export function checkCommandOptions(options: CommandOptions = {}): CheckedCommandOptions {
   const parsed = schema.safeParse(options);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const unknown = issue?.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-    const field = unknown ?? issue?.path.map(String).join(".") ?? "options";
-    const value = field.startsWith("env") ? "(hidden)" : options[field as keyof CommandOptions];
-    throw invalidConfig({
-      field,
-      value,
-      expected: unknown === undefined ? (issue?.message ?? "options") : "no option of this name",
-    });
-  }
+  if (!parsed.success) throw refusal(parsed.error.issues[0], options);
   return {
     ...options,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
@@ -93,4 +106,18 @@ export function checkShellLine(command: string): void {
   if (typeof command !== "string" || command.trim() === "" || command.includes("\0")) {
     throw invalidConfig({ field: "command", value: command, expected: "a shell command, a text without NUL" });
   }
+}
+
+function refusal(issue: z.core.$ZodIssue | undefined, options: CommandOptions): Error {
+  // Whatever it is: a misspelt `env` holds secrets too.
+  const hidden = { value: "(hidden)" };
+  if (issue?.code === "unrecognized_keys") {
+    return invalidConfig({ field: issue.keys[0] ?? "", ...hidden, expected: "no option of this name" });
+  }
+  const [name = "options"] = issue?.path ?? [];
+  const field = issue?.path.map(String).join(".") || "options";
+  const expected = (issue?.code === "invalid_key" ? issue.issues[0]?.message : issue?.message) ?? "options";
+  if (name === "env" || name === "stdin") return invalidConfig({ field, ...hidden, expected });
+  const value = name === "options" ? options : options[name as keyof CommandOptions];
+  return invalidConfig({ field, value, expected });
 }

@@ -2,6 +2,7 @@
 
 import type { HostPaths } from "../host/paths.js";
 import type { ImageStore } from "../images/image-store.js";
+import type { CacheStore } from "../storage/cache-store.js";
 import type { Store } from "../storage/store.js";
 import type { GuestChannels } from "./guest-channels.js";
 
@@ -11,6 +12,7 @@ export interface VmContext {
   readonly store: Store;
   readonly images: ImageStore;
   readonly channels: GuestChannels;
-  /** Host-side helper programs that were built with this package, by name. */
-  helperPath(name: "logkeeper" | "netguard"): string;
+  /** Opened when first needed. */
+  cache(): CacheStore;
+  close(): void;
 }

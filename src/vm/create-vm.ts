@@ -5,18 +5,21 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Backend, MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
-import { Deadline, type WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
 import { fileError } from "../errors/file-error.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
 import { selfIdentity } from "../host/process-identity.js";
 import type { BootFiles } from "../images/boot-files.js";
+import { vmExists } from "../storage/vm-store.js";
 import { bootVm } from "./boot-vm.js";
 import { chooseAccelerator } from "./choose-accelerator.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { writeEnvironment } from "./environment-file.js";
+import { failureOf } from "./failure.js";
+import { helperPath } from "./helper-programs.js";
 import { refuseUnsupported } from "./refuse-unsupported.js";
 import { removeVm } from "./remove-vm.js";
 import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
@@ -36,7 +39,8 @@ const MIB_BYTES = 1024 * 1024;
 export interface CreateOptions extends WaitOptions {
   /** Hears of long work: a first image build takes about a minute. */
   readonly onProgress?: ProgressListener | undefined;
-  /** Also boot it: one operation, of which a failure or this program's death leaves nothing. Default false. */
+  /** Also boot it: one operation, of which a failure or this program's death leaves nothing. Default false;
+   * true with `SmolVM.create`. */
   readonly start?: boolean | undefined;
 }
 
@@ -46,16 +50,20 @@ export interface CreateOptions extends WaitOptions {
  * @throws {IMAGE_FAILED} {STORAGE_FAILED} {PORT_IN_USE} {ABORTED} {TIMEOUT}; with `start` also what `bootVm` throws.
  */
 export async function createVm(ctx: VmContext, config: unknown, options: CreateOptions = {}): Promise<string> {
+  const rest = shareLimit(options);
+  const { onProgress } = options;
   const checked = checkConfig(config);
   refuseUnsupported(checked);
   const backend = backendFor(checked.backend);
-  await backend.identify(Deadline.from(options, IDENTIFY_TIMEOUT_MS));
-  if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw exists(checked.vmId);
-  const boot = await ctx.images.resolveBoot(checked, options);
-  const accelerator = await chooseAccelerator(ctx, { backend, asked: checked.accel, boot }, options);
+  await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
+  helperPath("agent");
+  if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw vmExists(checked.vmId);
+  const boot = await ctx.images.resolveBoot(checked, { ...rest(), onProgress });
+  const choice = { backend, asked: checked.accel, boot };
+  const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
   for (let attempt = 1; ; attempt++) {
     try {
-      return await createOnce(ctx, { checked, backend, boot, accelerator }, options);
+      return await createOnce(ctx, { checked, backend, boot, accelerator }, { ...options, ...rest() });
     } catch (error) {
       // Only what we chose ourselves may be chosen again.
       const isOurChoice =
@@ -102,6 +110,7 @@ async function createOnce(
     directory,
   };
   const keeper = checked.lifetime === "process" ? self : undefined;
+  ctx.cache().addTenant(ctx.paths.stateDir); // Before the row: a prune from elsewhere has to look here.
   ctx.store.transaction(() => {
     ctx.store.vms.insert({ id, spec: encodeSpec(spec), mover: self, keeper });
     ctx.store.ports.reserve(id, ports);
@@ -121,7 +130,12 @@ async function createOnce(
     ctx.store.vms.settle(id, self, { status: options.start ? "running" : "created" });
   } catch (error) {
     const row = ctx.store.vms.find(id);
-    if (row !== undefined) await removeVm(ctx, row);
+    if (row !== undefined) {
+      await removeVm(ctx, row).catch((left: unknown) => {
+        // It stays on record and can be deleted again; why the creation failed matters more.
+        ctx.store.vms.settle(id, self, { status: "error", failure: failureOf(left) });
+      });
+    }
     throw error;
   }
   return id;
@@ -148,8 +162,4 @@ function diskOf(checked: CheckedConfig, boot: BootFiles, directory: string): Mac
     baseFormat: rootfsFormat,
     sizeBytes,
   };
-}
-
-function exists(vmId: string): SmolVMError {
-  return new SmolVMError("VM_EXISTS", `Cannot create VM "${vmId}": a VM of this id exists`, { details: { vmId } });
 }

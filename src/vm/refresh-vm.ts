@@ -102,7 +102,8 @@ async function hasLiveVmm(ctx: VmContext, vmId: string): Promise<boolean> {
 async function describeEnd(row: VmRow): Promise<{ status: VmStatus; failure?: VmFailure }> {
   const { directory } = decodeSpec(row.id, row.spec);
   if (await hasOrderlyEnd(directory)) return { status: "stopped" };
-  const message = "The VMM ended by itself: a crash of the guest, or it was killed; `smolvm logs` may say why";
+  const message =
+    "The VMM ended by itself: a crash of the guest, its host restarted, or it was killed; see the VM's log";
   return { status: "error", failure: { code: "VMM_ENDED", message } };
 }
 

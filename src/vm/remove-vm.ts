@@ -41,6 +41,7 @@ async function retainDisk(ctx: VmContext, row: VmRow): Promise<string | undefine
   const directory = join(ctx.paths.stateDir, RETAINED_DIRECTORY);
   const path = join(directory, `${row.id}-${row.createdAtMs}.qcow2`);
   try {
+    ctx.store.retainedDisks.add({ path, basePath: disk.basePath });
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(disk.path, path);
   } catch (error) {

@@ -7,9 +7,6 @@ import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { VmContext } from "./context.js";
 
-/** Passing through is allowed for the network's helper, which gives up its user under root; listing is not. */
-const PASS_THROUGH = 0o711;
-
 /** Chooses the name; nothing is made yet. */
 export function planRuntimeDirectory(ctx: VmContext): string {
   return join(ctx.paths.runtimeDir, randomBytes(6).toString("hex"));
@@ -20,11 +17,11 @@ export async function makeRuntimeDirectory(ctx: VmContext, runtimeDir: string): 
   const root = ctx.paths.runtimeDir;
   try {
     for (const directory of [dirname(root), root]) {
-      await mkdir(directory, { recursive: true, mode: PASS_THROUGH });
+      await mkdir(directory, { recursive: true, mode: 0o700 });
       await requireOwn(directory);
     }
-    await mkdir(runtimeDir, { mode: PASS_THROUGH });
-    await chmod(runtimeDir, PASS_THROUGH); // Whatever the umask is.
+    await mkdir(runtimeDir, { mode: 0o700 });
+    await chmod(runtimeDir, 0o700); // Whatever the umask is.
   } catch (error) {
     if (error instanceof SmolVMError) throw error;
     throw fileError("Create the socket directory of a VM", runtimeDir, error);

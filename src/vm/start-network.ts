@@ -7,6 +7,7 @@ import { readHostNetwork } from "../network/host-network.js";
 import { planNetwork } from "../network/network-plan.js";
 import { startPasst } from "../network/passt.js";
 import type { VmContext } from "./context.js";
+import { helperPath } from "./helper-programs.js";
 import { NETWORK_ROLE } from "./resources.js";
 import type { VmSpec } from "./vm-spec.js";
 
@@ -14,6 +15,8 @@ import type { VmSpec } from "./vm-spec.js";
 export interface StartedNetwork {
   readonly device: { readonly socketPath: string; readonly macAddress: string };
   readonly guest: GuestInterface;
+  /** What the guest will miss. */
+  readonly warnings: readonly string[];
 }
 
 /** What it is started for. */
@@ -35,10 +38,10 @@ export async function startNetwork(ctx: VmContext, start: NetworkStart): Promise
   const { pid, socketPath } = await startPasst({
     dir: runtimeDir,
     plan,
-    guardPath: ctx.helperPath("netguard"),
+    guardPath: helperPath("netguard"),
     deadline,
   });
   const identity = await identifyProcess(pid);
   if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
-  return { device: { socketPath, macAddress: plan.guest.macAddress }, guest: plan.guest };
+  return { device: { socketPath, macAddress: plan.guest.macAddress }, guest: plan.guest, warnings: plan.warnings };
 }

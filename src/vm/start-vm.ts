@@ -1,6 +1,6 @@
 // Starts a VM that exists.
 
-import { Deadline, type WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
 import { selfIdentity } from "../host/process-identity.js";
 import { bootVm } from "./boot-vm.js";
@@ -17,11 +17,12 @@ import { decodeSpec } from "./vm-spec.js";
  * @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY} {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE}
  */
 export async function startVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
-  const row = await claimVm(ctx, vmId, "start", Deadline.from(options, CLAIM_TIMEOUT_MS));
+  const rest = shareLimit(options);
+  const row = await claimVm(ctx, vmId, "start", Deadline.from(rest(), CLAIM_TIMEOUT_MS));
   if (row === "already") return;
   const self = await selfIdentity();
   try {
-    await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, options);
+    await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, rest());
     ctx.store.vms.settle(vmId, self, { status: "running" });
   } catch (error) {
     const isReleased = await releaseRuntime(ctx, vmId).then(

@@ -1,6 +1,6 @@
 // What a caller may ask for, checked field by field before anything happens.
 
-import { isIP } from "node:net";
+import { isIPv4 } from "node:net";
 import { z } from "zod";
 import { invalidConfig } from "../errors/invalid-config.js";
 
@@ -14,51 +14,91 @@ const BOOT_ARGS_LIMIT_BYTES = 1024;
 const ENV_ENTRY_LIMIT_BYTES = 128 * 1024 - 1;
 /** All environment entries together, in bytes; leaves room in Linux's limit for arguments. */
 const ENV_LIMIT_BYTES = 1024 * 1024;
+/** Shown in place of a value that may be secret. */
+const HIDDEN = "(hidden)";
 const PORTS_LIMIT = 64;
+const ALLOW_LIMIT = 1024;
+const MOUNTS_LIMIT = 16;
 const PATH_LIMIT_BYTES = 4095; // PATH_MAX of Linux, without the final NUL.
 
-const port = z.int().min(1).max(65_535);
+// Each part says in words what it accepts: that is what a caller reads who gives something else.
+const wholeNumber = (min: number, max: number) => {
+  const expected = `a whole number from ${min} to ${max}`;
+  return z.int(expected).min(min, expected).max(max, expected);
+};
+const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
+  z.enum(values, `one of ${values.map((value) => JSON.stringify(value)).join(", ")}`);
+const flag = z.boolean("true or false");
 const hasNoNul = (text: string) => !text.includes("\0");
+
+const PATH_EXPECTED = `a path of 1 to ${PATH_LIMIT_BYTES} bytes without NUL`;
 const path = z
-  .string()
-  .min(1)
-  .refine((text) => hasNoNul(text) && Buffer.byteLength(text) <= PATH_LIMIT_BYTES, "a path without NUL");
+  .string(PATH_EXPECTED)
+  .min(1, PATH_EXPECTED)
+  .refine((text) => hasNoNul(text) && Buffer.byteLength(text) <= PATH_LIMIT_BYTES, PATH_EXPECTED);
 
-const egress = z.union([
-  z.enum(["open", "off"]),
-  z.strictObject({ allow: z.array(z.string().min(1)).min(1).max(1024) }).readonly(),
-]);
-const networkMode = z.enum(["none", "user", "tap"]);
-const network = z.union([networkMode, z.strictObject({ mode: networkMode, egress: egress.optional() }).readonly()]);
+const ALLOW_EXPECTED = `a list of 1 to ${ALLOW_LIMIT} hosts, texts that are not empty`;
+const allow = z
+  .array(z.string(ALLOW_EXPECTED).min(1, ALLOW_EXPECTED), ALLOW_EXPECTED)
+  .min(1, ALLOW_EXPECTED)
+  .max(ALLOW_LIMIT, ALLOW_EXPECTED);
+const egress = z.union(
+  [z.enum(["open", "off"]), z.strictObject({ allow }).readonly()],
+  '"open", "off" or { allow: [...] }',
+);
+const networkMode = oneOf("none", "user", "tap");
+const network = z.union(
+  [networkMode, z.strictObject({ mode: networkMode, egress: egress.optional() }).readonly()],
+  '"none", "user", "tap" or { mode, egress? }',
+);
 
+const IP_EXPECTED = "an IPv4 address";
+/** Below it only root may listen, and the network's helper is not root. */
+const FIRST_UNPRIVILEGED_PORT = 1024;
+const HOST_PORT_EXPECTED = `0 or a whole number from ${FIRST_UNPRIVILEGED_PORT} to 65535`;
+const PORTS_EXPECTED = `a list of at most ${PORTS_LIMIT} ports { guest, host?, hostAddress? }`;
 const ports = z
   .array(
     z
-      .strictObject({
-        guest: port,
-        host: z.int().min(0).max(65_535).optional(),
-        hostAddress: z
-          .string()
-          .refine((text) => isIP(text) !== 0, "an IP address")
-          .optional(),
-      })
+      .strictObject(
+        {
+          guest: wholeNumber(1, 65_535),
+          host: z.union([z.literal(0), wholeNumber(FIRST_UNPRIVILEGED_PORT, 65_535)], HOST_PORT_EXPECTED).optional(),
+          hostAddress: z
+            .string(IP_EXPECTED)
+            .refine((text) => isIPv4(text), IP_EXPECTED)
+            .optional(),
+        },
+        "a port { guest, host?, hostAddress? }",
+      )
       .readonly(),
+    PORTS_EXPECTED,
   )
-  .max(PORTS_LIMIT)
+  .max(PORTS_LIMIT, PORTS_EXPECTED)
   .readonly();
 
+const MOUNTS_EXPECTED = `a list of at most ${MOUNTS_LIMIT} mounts { hostPath, guestPath, writable? }`;
 const mounts = z
-  .array(z.strictObject({ hostPath: path, guestPath: path, writable: z.boolean().optional() }).readonly())
-  .max(16)
+  .array(
+    z
+      .strictObject(
+        { hostPath: path, guestPath: path, writable: flag.optional() },
+        "a mount { hostPath, guestPath, writable? }",
+      )
+      .readonly(),
+    MOUNTS_EXPECTED,
+  )
+  .max(MOUNTS_LIMIT, MOUNTS_EXPECTED)
   .readonly();
 
+const ENV_VALUE_EXPECTED = `a text without NUL of at most ${ENV_ENTRY_LIMIT_BYTES} bytes`;
 const envVars = z
   .record(
     z.string().regex(ENV_KEY_PATTERN, "a name of letters, digits and _, not beginning with a digit"),
     z
-      .string()
-      .refine(hasNoNul, "a text without NUL")
-      .refine((text) => Buffer.byteLength(text) <= ENV_ENTRY_LIMIT_BYTES, `at most ${ENV_ENTRY_LIMIT_BYTES} bytes`),
+      .string(ENV_VALUE_EXPECTED)
+      .refine((text) => hasNoNul(text) && Buffer.byteLength(text) <= ENV_ENTRY_LIMIT_BYTES, ENV_VALUE_EXPECTED),
+    "an object of texts",
   )
   .readonly()
   .refine(
@@ -66,41 +106,42 @@ const envVars = z
     `at most ${ENV_LIMIT_BYTES} bytes altogether`,
   );
 
+const IMAGE_EXPECTED = "the name of an image: a-z, 0-9, ., _ and -, at most 128 characters";
+const BOOT_ARGS_EXPECTED = `at most ${BOOT_ARGS_LIMIT_BYTES} printable ASCII characters on one line`;
 const schema = z
-  .strictObject({
-    vmId: z.string().regex(VM_ID_PATTERN, VM_ID_EXPECTED).optional(),
-    vcpuCount: z.int().min(1).max(32).default(2),
-    memSizeMib: z.int().min(128).max(16_384).default(512),
-    image: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, "the name or digest of an image")
-      .default("debian"),
-    diskMode: z.enum(["isolated", "shared"]).default("isolated"),
-    diskSizeMib: z
-      .int()
-      .min(16)
-      .max(1024 * 1024)
-      .optional(),
-    kernelPath: path.optional(),
-    initrdPath: path.optional(),
-    rootfsPath: path.optional(),
-    bootArgs: z
-      .string()
-      .regex(/^[\x20-\x7e]*$/, "printable ASCII on one line")
-      .max(BOOT_ARGS_LIMIT_BYTES)
-      .default(""),
-    backend: z.enum(["auto", "qemu", "firecracker"]).default("auto"),
-    accel: z.enum(["auto", "kvm", "hvf", "tcg"]).default("auto"),
-    network: network.default("user"),
-    ports: ports.default([]),
-    envVars: envVars.default({}),
-    mounts: mounts.default([]),
-    commChannel: z.enum(["auto", "agent", "ssh"]).default("auto"),
-    bootTimeoutMs: z.int().min(100).max(600_000).default(60_000),
-    retainDiskOnDelete: z.boolean().default(false),
-    stateDir: path.optional(),
-    lifetime: z.enum(["persistent", "process"]).default("persistent"),
-  })
+  .strictObject(
+    {
+      vmId: z.string(VM_ID_EXPECTED).regex(VM_ID_PATTERN, VM_ID_EXPECTED).optional(),
+      vcpuCount: wholeNumber(1, 32).default(2),
+      memSizeMib: wholeNumber(128, 16_384).default(512),
+      image: z
+        .string(IMAGE_EXPECTED)
+        .regex(/^[a-z0-9][a-z0-9._-]{0,127}$/, IMAGE_EXPECTED)
+        .default("debian"),
+      diskMode: oneOf("isolated", "shared").default("isolated"),
+      diskSizeMib: wholeNumber(16, 1024 * 1024).optional(),
+      kernelPath: path.optional(),
+      initrdPath: path.optional(),
+      rootfsPath: path.optional(),
+      bootArgs: z
+        .string(BOOT_ARGS_EXPECTED)
+        .regex(/^[\x20-\x7e]*$/, BOOT_ARGS_EXPECTED)
+        .max(BOOT_ARGS_LIMIT_BYTES, BOOT_ARGS_EXPECTED)
+        .default(""),
+      backend: oneOf("auto", "qemu", "firecracker").default("auto"),
+      accel: oneOf("auto", "kvm", "hvf", "tcg").default("auto"),
+      network: network.default("user"),
+      ports: ports.default([]),
+      envVars: envVars.default({}),
+      mounts: mounts.default([]),
+      commChannel: oneOf("auto", "agent", "ssh").default("auto"),
+      bootTimeoutMs: wholeNumber(100, 600_000).default(60_000),
+      retainDiskOnDelete: flag.default(false),
+      stateDir: path.optional(),
+      lifetime: oneOf("persistent", "process").default("persistent"),
+    },
+    "an object with the fields of VMConfig",
+  )
   .readonly();
 
 /**
@@ -108,7 +149,7 @@ const schema = z
  *
  * - `vmId`: `^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$`, default `vm-` and 8 hexadecimal digits
  * - `vcpuCount`: 1 to 32, default 2; `memSizeMib`: 128 to 16384, default 512
- * - `image`: name or digest, default `"debian"`; `kernelPath`, `initrdPath`, `rootfsPath` replace parts of it
+ * - `image`: name, default `"debian"`; `kernelPath`, `initrdPath`, `rootfsPath` replace parts of it
  * - `diskMode`: `"isolated"` (default: writes go to a private layer) or `"shared"` (boots `rootfsPath` itself)
  * - `diskSizeMib`: 16 to 1048576, default the image's own size
  * - `bootArgs`: added to the kernel command line, at most 1024 printable ASCII characters
@@ -137,9 +178,12 @@ export function checkConfig(config: unknown): CheckedConfig {
   if (checked.ports.length > 0 && networkModeOf(checked) === "none") {
     throw invalidConfig({ field: "ports", value: checked.ports, expected: 'no ports with network "none"' });
   }
-  const duplicate = firstDuplicate(checked.ports.flatMap(({ host }) => (host ? [host] : [])));
+  const listeners = checked.ports.flatMap(({ host, hostAddress }) =>
+    host ? [`${hostAddress ?? "127.0.0.1"}:${host}`] : [],
+  );
+  const duplicate = firstDuplicate(listeners);
   if (duplicate !== undefined) {
-    throw invalidConfig({ field: "ports", value: duplicate, expected: "each host port once" });
+    throw invalidConfig({ field: "ports", value: duplicate, expected: "each host address and port once" });
   }
   if (checked.diskMode === "shared" && checked.rootfsPath === undefined) {
     const expected = 'a rootfsPath of your own with diskMode "shared": images are never written to';
@@ -157,39 +201,31 @@ export function networkModeOf({ network }: Pick<CheckedConfig, "network">): "non
   return typeof network === "string" ? network : network.mode;
 }
 
-function firstDuplicate(values: readonly number[]): number | undefined {
+function firstDuplicate(values: readonly string[]): string | undefined {
   return values.find((value, index) => values.indexOf(value) !== index);
 }
 
 function refusal(issues: readonly z.core.$ZodIssue[], config: unknown): Error {
-  const issue = issues[0];
+  const issue = issues[0] === undefined ? undefined : innermost(issues[0]);
   if (issue === undefined) return invalidConfig({ field: "config", value: config, expected: "a VMConfig" });
   if (issue.code === "unrecognized_keys") {
-    const key = issue.keys[0] ?? "";
-    const field = fieldName([...issue.path, key]);
-    return invalidConfig({ field, value: valueAt(config, [...issue.path, key]), expected: "no field of this name" });
+    // Whatever it is: a misspelt `envVars` holds secrets too.
+    const field = fieldName([...issue.path, issue.keys[0] ?? ""]);
+    return invalidConfig({ field, value: HIDDEN, expected: "no field of this name" });
   }
   const field = fieldName(issue.path) || "config";
-  const value = isSecret(issue.path) ? "(hidden)" : valueAt(config, issue.path);
-  return invalidConfig({ field, value, expected: expectation(issue) });
+  const value = issue.path[0] === "envVars" ? HIDDEN : valueAt(config, issue.path);
+  const expected = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  return invalidConfig({ field, value, expected });
 }
 
-/** In words what zod wanted. */
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case "invalid_type":
-      return `a value of type ${issue.expected}`;
-    case "too_small":
-      return `at least ${issue.minimum}${issue.origin === "string" ? " characters" : ""}`;
-    case "too_big":
-      return `at most ${issue.maximum}${issue.origin === "string" ? " characters" : ""}`;
-    case "invalid_value":
-      return `one of ${issue.values.map((value) => JSON.stringify(value)).join(", ")}`;
-    case "invalid_union":
-      return "one of the forms that the documentation names";
-    default:
-      return issue.message;
-  }
+/** Of a value with several forms: what is wrong with the form that was meant. */
+function innermost(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== "invalid_union") return issue;
+  const inner = issue.errors
+    .flatMap(([first]) => first ?? [])
+    .find(({ path: at, code }) => at.length > 0 || code === "unrecognized_keys");
+  return inner === undefined ? issue : innermost({ ...inner, path: [...issue.path, ...inner.path] });
 }
 
 function fieldName(path: readonly PropertyKey[]): string {
@@ -205,9 +241,4 @@ function valueAt(config: unknown, path: readonly PropertyKey[]): unknown {
       value === null || value === undefined ? undefined : (value as Record<PropertyKey, unknown>)[part],
     config,
   );
-}
-
-/** Values of environment variables are never shown. */
-function isSecret(path: readonly PropertyKey[]): boolean {
-  return path[0] === "envVars" && path.length > 1;
 }

@@ -15,6 +15,8 @@ export interface VMInfo {
   readonly transition: VmTransition | null;
   /** Why the status is `error`. */
   readonly failure: VmFailure | null;
+  /** What did not work at its last start and did not prevent it, e.g. that the host has no DNS resolver. */
+  readonly warnings: readonly string[];
   readonly backend: string;
   readonly accelerator: string;
   readonly image: { readonly name: string; readonly digest: string } | null;
@@ -43,6 +45,7 @@ export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
     status: row.status,
     transition: row.move?.transition ?? null,
     failure: row.failure ?? null,
+    warnings: row.warnings,
     backend: spec.backend,
     accelerator: spec.accelerator,
     image: spec.image,

@@ -90,12 +90,14 @@ export class VmManager implements AsyncDisposable {
   /** Runs a program, no shell. @see runInVm for what it throws. */
   async exec(vmId: string, argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
     checkArgv(argv);
+    await this.#open();
     return runInVm(this.#ctx, vmId, { argv }, options);
   }
 
   /** Runs a line of the login shell. @see runInVm for what it throws. */
   async run(vmId: string, command: string, options?: CommandOptions): Promise<CommandResult> {
     checkShellLine(command);
+    await this.#open();
     return runInVm(this.#ctx, vmId, { shellLine: command }, options);
   }
 
@@ -151,24 +153,26 @@ export class VmManager implements AsyncDisposable {
     return this.#ctx.images;
   }
 
-  /** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM of this state directory uses it. */
+  /** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM uses it. */
   async removeImage(nameOrDigest: string, options?: WaitOptions): Promise<RemovedEntry> {
     return this.#ctx.images.remove(nameOrDigest, { ...options, isInUse: (path) => isBootedFrom(this.#ctx, path) });
   }
 
-  /** Removes what no VM of this state directory uses. @param options `all`: also images that a name stands for. */
+  /** Removes what no VM on this cache uses. @param options `all`: also images that a name stands for. */
   async pruneImages(options?: WaitOptions & { readonly all?: boolean | undefined }): Promise<PruneResult> {
     return this.#ctx.images.prune({ ...options, isInUse: (path) => isBootedFrom(this.#ctx, path) });
   }
 
   /** Lets go of all VMs; they run on. Calling it twice is fine. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#ctx.channels.close();
-    this.#ctx.store.close();
+    this.#ctx.close();
   }
 
   #open(): Promise<unknown> {
-    this.#opened ??= reconcile(this.#ctx);
+    this.#opened ??= reconcile(this.#ctx).catch((error: unknown) => {
+      this.#opened = undefined; // The next call tries again.
+      throw error;
+    });
     return this.#opened;
   }
 }

@@ -47,9 +47,17 @@ export function encodeSpec(spec: VmSpec): string {
 
 /** @throws {STORAGE_FAILED} when the row was not written by this version. */
 export function decodeSpec(vmId: string, text: string): VmSpec {
-  const parsed = schema.safeParse(JSON.parse(text));
+  const parsed = schema.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
   throw new SmolVMError("STORAGE_FAILED", `Cannot read the record of VM "${vmId}": ${parsed.error.message}`, {
     details: { vmId },
   });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

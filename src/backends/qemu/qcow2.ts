@@ -38,7 +38,7 @@ export async function createQcow2Layer(layer: Qcow2Layer): Promise<void> {
   const image = encodeQcow2Layer(layer);
   const file = await open(layer.path, "wx", 0o600);
   try {
-    await file.write(image);
+    await file.writeFile(image); // Unlike `write`, it does not stop half-way without an error.
   } finally {
     await file.close();
   }

@@ -18,7 +18,7 @@ export interface QmpCommand {
 /** What the monitor sends: a greeting, an answer or an event. */
 interface QmpMessage {
   readonly return?: unknown;
-  readonly error?: { readonly class: string; readonly desc: string };
+  readonly error?: { readonly class?: unknown; readonly desc?: unknown } | null;
 }
 
 /**
@@ -73,7 +73,8 @@ async function converse(socket: Socket, commands: readonly QmpCommand[]): Promis
 
 function parse(line: string): QmpMessage {
   try {
-    return JSON.parse(line) as QmpMessage;
+    const message: unknown = JSON.parse(line);
+    return typeof message === "object" && message !== null ? message : {};
   } catch {
     return {};
   }
@@ -83,11 +84,8 @@ function hungUp(cause?: unknown): SmolVMError {
   return new SmolVMError("CHANNEL_CLOSED", "QEMU's monitor is not there or hung up", { cause });
 }
 
-function refusal(
-  command: QmpCommand | undefined,
-  error: { readonly class: string; readonly desc: string },
-): SmolVMError {
-  return new SmolVMError("INTERNAL", `QEMU refused "${command?.execute}": ${error.desc}`, {
-    details: { command, class: error.class, desc: error.desc },
+function refusal(command: QmpCommand | undefined, error: QmpMessage["error"]): SmolVMError {
+  return new SmolVMError("INTERNAL", `QEMU refused "${command?.execute}": ${error?.desc}`, {
+    details: { command, class: error?.class, desc: error?.desc },
   });
 }

@@ -40,7 +40,7 @@ export async function tryQemuAccelerator(
       signal: bound.signal === undefined ? died.signal : AbortSignal.any([bound.signal, died.signal]),
       okExitCodes: ANY_EXIT_CODE,
       onStderrLine: (line) => {
-        lastMessage = line;
+        if (!line.includes("terminating on signal")) lastMessage = line; // That would be our own doing.
         // QEMU only stops the guest then, and would wait for ever.
         if (line.includes("KVM internal error")) died.abort(line);
       },

@@ -7,9 +7,9 @@ import type { HostPaths } from "../paths.js";
 /**
  * What of SmolVM a check's subject is needed for.
  * `run`: any microVM. `network`: the default, rootless network. `image-build`: the default image.
- * `isolation`: hardware virtualization. `limits`: cgroups. `tap-network`: network with root. `firecracker`: that backend.
+ * `isolation`: hardware virtualization. `limits`: cgroups. `tap-network`: network with root.
  */
-export type HostNeed = "run" | "network" | "image-build" | "isolation" | "limits" | "tap-network" | "firecracker";
+export type HostNeed = "run" | "network" | "image-build" | "isolation" | "limits" | "tap-network";
 
 /** Outcome of trying to boot a guest with an accelerator. */
 export interface AcceleratorTrial {

@@ -3,8 +3,8 @@
 import type { CheckResult, HostCheck } from "./check.js";
 import { isAtLeast } from "./version.js";
 
-/** First version with `Symbol.asyncDispose`; the same as `engines.node` in package.json. */
-const OLDEST_NODE = [20, 4] as const;
+/** First version with `import.meta.dirname`; the same as `engines.node` in package.json. */
+const OLDEST_NODE = [20, 11] as const;
 
 /** The running Node. */
 export const nodeCheck: HostCheck = { id: "node", title: "Node.js", requiredFor: "run", run: checkNode };

@@ -1,0 +1,202 @@
+import { describe, expect, test } from "vitest";
+import type { MachineSpec } from "../backend.js";
+import { bareArgv, laneSocket, machineArgv } from "./argv.js";
+import { QEMU_LANES, qemuFeatures } from "./features.js";
+
+const PROGRAM = "/usr/bin/qemu-system-x86_64";
+
+const machine: MachineSpec = {
+  vmId: "a1",
+  accelerator: "kvm",
+  vcpuCount: 2,
+  memSizeMib: 512,
+  kernelPath: "/images/vmlinux",
+  initrdPath: "/images/initramfs.cpio",
+  bootArgs: "",
+  disk: {
+    mode: "isolated",
+    path: "/state/vms/a1/disk.qcow2",
+    basePath: "/images/rootfs.ext4",
+    baseFormat: "raw",
+    sizeBytes: 2 ** 30,
+  },
+  network: undefined,
+  runtimeDir: "/run/smolvm/1234/abcd",
+};
+
+/** All values of an option. */
+function values(argv: readonly string[], option: string): string[] {
+  return argv.flatMap((word, index) => (argv[index - 1] === option ? [word] : []));
+}
+
+function blockdev(argv: readonly string[]): unknown {
+  const all = values(argv, "-blockdev");
+  expect(all).toHaveLength(1);
+  return JSON.parse(all[0]!);
+}
+
+/** A comma-separated option as QEMU reads it: two commas are one of the value. */
+function parsed(option: string): Record<string, string> {
+  const separator = "\0";
+  const words = option
+    .replaceAll(",,", separator)
+    .split(",")
+    .map((word) => word.replaceAll(separator, ","));
+  return Object.fromEntries(words.map((word) => word.split(/=(.*)/s).slice(0, 2) as [string, string]));
+}
+
+test("a whole machine, word by word", () => {
+  const argv = machineArgv(PROGRAM, machine);
+  expect(argv.slice(0, argv.indexOf("-append"))).toEqual([
+    PROGRAM,
+    "-machine",
+    "microvm,accel=kvm,acpi=on,pit=off,pic=off,rtc=on,usb=off,isa-serial=on,x-option-roms=off",
+    "-cpu",
+    "host,-arch-capabilities",
+    "-smp",
+    "2",
+    "-m",
+    "512M",
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    "-nodefaults",
+    "-no-user-config",
+    "-no-reboot",
+    "-display",
+    "none",
+    "-chardev",
+    "stdio,id=console,signal=off",
+    "-serial",
+    "chardev:console",
+    "-kernel",
+    "/images/vmlinux",
+    "-initrd",
+    "/images/initramfs.cpio",
+  ]);
+  expect(values(argv, "-mon")).toEqual(["chardev=qmp,mode=control"]);
+  expect(values(argv, "-chardev").map(parsed)[1]).toMatchObject({ id: "qmp", path: "/run/smolvm/1234/abcd/qmp" });
+});
+
+test.each([
+  ["kvm", "host,-arch-capabilities"],
+  ["hvf", "host,-arch-capabilities"],
+  ["tcg", "max"],
+] as const)("accelerator %s", (accelerator, cpu) => {
+  const argv = machineArgv(PROGRAM, { ...machine, accelerator });
+  expect(values(argv, "-machine")[0]).toContain(`accel=${accelerator},`);
+  expect(values(argv, "-cpu")).toEqual([cpu]);
+});
+
+test("every lane has a socket and a named port", () => {
+  const argv = machineArgv(PROGRAM, machine);
+  const ports = values(argv, "-device").filter((device) => device.startsWith("virtserialport"));
+  expect(ports).toEqual(
+    Array.from({ length: QEMU_LANES }, (_, lane) => `virtserialport,chardev=lane${lane},name=smolvm.${lane}`),
+  );
+  for (let lane = 0; lane < QEMU_LANES; lane++) {
+    expect(values(argv, "-chardev")).toContain(
+      `socket,id=lane${lane},path=/run/smolvm/1234/abcd/${laneSocket(lane)},server=on,wait=off`,
+    );
+  }
+  expect(values(argv, "-device")).toContain(`virtio-serial-device,max_ports=${QEMU_LANES + 1}`);
+});
+
+describe("disks", () => {
+  test("an isolated one is a layer over a base that is only read", () => {
+    expect(blockdev(machineArgv(PROGRAM, machine))).toEqual({
+      driver: "qcow2",
+      file: { driver: "file", filename: "/state/vms/a1/disk.qcow2", discard: "unmap" },
+      backing: {
+        driver: "raw",
+        "read-only": true,
+        file: { driver: "file", filename: "/images/rootfs.ext4", "read-only": true, locking: "off" },
+      },
+      "node-name": "root",
+      discard: "unmap",
+    });
+  });
+
+  test.each(["raw", "qcow2"] as const)("a shared one in format %s is itself, locked and written to", (format) => {
+    const argv = machineArgv(PROGRAM, { ...machine, disk: { mode: "shared", path: "/my/disk", format } });
+    expect(blockdev(argv)).toEqual({
+      driver: format,
+      file: { driver: "file", filename: "/my/disk", discard: "unmap" },
+      "node-name": "root",
+      discard: "unmap",
+    });
+  });
+});
+
+describe("networks", () => {
+  test("none means no device at all", () => {
+    const argv = machineArgv(PROGRAM, machine);
+    expect(values(argv, "-netdev")).toEqual([]);
+    expect(argv.join(" ")).not.toMatch(/virtio-net|-nic/);
+  });
+
+  test("one goes to a socket", () => {
+    const network = { socketPath: "/run/x/net", macAddress: "52:54:00:12:34:56" };
+    const argv = machineArgv(PROGRAM, { ...machine, network });
+    expect(values(argv, "-netdev")).toEqual(["stream,id=net0,server=off,addr.type=unix,addr.path=/run/x/net"]);
+    expect(values(argv, "-device")).toContain("virtio-net-device,netdev=net0,mac=52:54:00:12:34:56");
+  });
+});
+
+describe.each([
+  ["commas", "/a,b,,c/readonly=on,x"],
+  ["quotes", `/a"b'c\\d`],
+  ["spaces and newlines", "/a b\nc\td"],
+  ["options", "/-append/--version/file=x"],
+  ["unicode", "/ü/🐧"],
+])("paths with %s", (_what, path) => {
+  const argv = machineArgv(PROGRAM, {
+    ...machine,
+    kernelPath: `${path}/kernel`,
+    initrdPath: `${path}/initrd`,
+    disk: { mode: "isolated", path: `${path}/disk`, basePath: `${path}/base`, baseFormat: "qcow2", sizeBytes: 512 },
+    network: { socketPath: `${path}/net`, macAddress: "52:54:00:00:00:01" },
+    runtimeDir: path,
+  });
+
+  test("stay whole where they are words of their own, and in JSON", () => {
+    expect(values(argv, "-kernel")).toEqual([`${path}/kernel`]);
+    expect(values(argv, "-initrd")).toEqual([`${path}/initrd`]);
+    expect(blockdev(argv)).toMatchObject({
+      file: { filename: `${path}/disk` },
+      backing: { driver: "qcow2", file: { filename: `${path}/base` } },
+    });
+  });
+
+  test("stay whole in comma-separated options, and add none", () => {
+    const [, monitor, lane] = values(argv, "-chardev").map(parsed);
+    expect(monitor).toMatchObject({ id: "qmp", path: `${path}/qmp`, server: "on", wait: "off" });
+    expect(Object.keys(monitor!)).toEqual(["socket", "id", "path", "server", "wait"]);
+    expect(lane).toMatchObject({ path: `${path}/lane0` });
+    const [net] = values(argv, "-netdev").map(parsed);
+    expect(net).toMatchObject({ "addr.path": `${path}/net`, server: "off" });
+    expect(Object.keys(net!)).toEqual(["stream", "id", "server", "addr.type", "addr.path"]);
+  });
+
+  test("do not change how many words there are", () => {
+    const plain = machineArgv(PROGRAM, { ...machine, network: { socketPath: "/n", macAddress: "m" } });
+    expect(argv).toHaveLength(plain.length);
+  });
+});
+
+test("boot arguments are one word, last on the command line", () => {
+  const argv = machineArgv(PROGRAM, { ...machine, bootArgs: 'init=/bin/sh -hda "x y"' });
+  const [line] = values(argv, "-append");
+  expect(line).toMatch(/ smolvm\.root=\/dev\/vda init=\/bin\/sh -hda "x y"$/);
+  expect(argv).not.toContain("-hda");
+});
+
+test("a bare machine has no disk, no lanes and no network", () => {
+  const argv = bareArgv(PROGRAM, { ...machine, kernelArguments: "probe" });
+  expect(argv.filter((word) => ["-blockdev", "-device", "-netdev", "-mon"].includes(word))).toEqual([]);
+  expect(values(argv, "-append")).toEqual(["probe"]);
+});
+
+test("the accelerators worth trying, best first", () => {
+  expect(qemuFeatures("linux")).toEqual({ laneCount: QEMU_LANES, accelerators: ["kvm", "tcg"] });
+  expect(qemuFeatures("darwin").accelerators).toEqual(["hvf", "tcg"]);
+});
