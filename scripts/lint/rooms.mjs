@@ -45,7 +45,7 @@ export const RULES_EVERYWHERE = [
   },
   { code: "export const probe = 1;\n".repeat(401), rule: "lint/style/noExcessiveLinesPerFile" },
   {
-    code: "export function probe(a: number, b: number, c: number, d: number): number { return a + b + c + d; }",
+    code: "export function probe(a: number, b: number, c: number, d: number, e: number): number { return a + b + c + d + e; }",
     rule: "lint/complexity/useMaxParams",
   },
 ];
