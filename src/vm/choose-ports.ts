@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
+import { invalidConfig } from "../errors/invalid-config.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { PortForward } from "../storage/port-store.js";
 import type { CheckedConfig } from "./vm-config.js";
@@ -13,6 +14,7 @@ const DEFAULT_HOST_ADDRESS = "127.0.0.1";
  * Finds every port free at this moment. Other VMs are kept away by the reservation that follows.
  *
  * @throws {PORT_IN_USE} when a program of the host listens on one of them.
+ * @throws {INVALID_CONFIG} when the host has no such address.
  */
 export async function choosePorts(asked: CheckedConfig["ports"]): Promise<PortForward[]> {
   const chosen: PortForward[] = [];
@@ -30,8 +32,13 @@ async function bindOnce(hostAddress: string, port: number): Promise<number> {
     await once(server, "listening");
     return (server.address() as AddressInfo).port;
   } catch (error) {
-    throw new SmolVMError("PORT_IN_USE", `Cannot forward ${hostAddress}:${port}: it cannot be listened on`, {
-      details: { hostAddress, hostPort: port, reason: (error as NodeJS.ErrnoException).code },
+    const reason = (error as NodeJS.ErrnoException).code;
+    if (reason !== "EADDRINUSE") {
+      const expected = `an address and port of this host that can be listened on (${reason})`;
+      throw invalidConfig({ field: "ports", value: `${hostAddress}:${port}`, expected }, error);
+    }
+    throw new SmolVMError("PORT_IN_USE", `Cannot forward ${hostAddress}:${port}: something listens on it`, {
+      details: { hostAddress, hostPort: port, reason },
       cause: error,
     });
   } finally {
