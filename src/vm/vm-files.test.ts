@@ -152,8 +152,8 @@ describe("choosing host ports", () => {
 
   test("an address that this host does not have is refused", async () => {
     await expect(choosePorts([{ guest: 80, hostAddress: "192.0.2.1" }])).rejects.toMatchObject({
-      code: "PORT_IN_USE",
-      details: { hostAddress: "192.0.2.1", reason: "EADDRNOTAVAIL" },
+      code: "INVALID_CONFIG",
+      details: { field: "ports" },
     });
   });
 });
