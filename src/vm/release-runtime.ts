@@ -1,12 +1,11 @@
 // Takes away what a VM has only while it runs: processes, sockets, lanes. Its disk and record stay.
 
-import { rm } from "node:fs/promises";
-import { fileError } from "../errors/file-error.js";
 import { endProcessGroup, hasEnded } from "../host/end-process.js";
 import { findProcesses } from "../host/find-processes.js";
 import type { Resource } from "../storage/resource-store.js";
 import type { VmContext } from "./context.js";
 import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { removeRuntimeDirectory } from "./runtime-directory.js";
 
 /** How long the log keeper may take to write what is left after its VMM ended, in milliseconds. */
 const LAST_WORDS_MS = 1_000;
@@ -33,9 +32,7 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
     await endRecorded(ctx, vmId, resource, { runtimeDir, graceMs: isVmm(resource) ? (options.graceMs ?? 0) : 0 });
   }
   if (runtimeDir !== undefined) {
-    await rm(runtimeDir, { recursive: true, force: true }).catch((error: unknown) => {
-      throw fileError(`Remove the sockets of VM "${vmId}"`, runtimeDir, error);
-    });
+    await removeRuntimeDirectory(runtimeDir);
     ctx.store.resources.forget(vmId, { kind: "runtime", name: runtimeDir });
   }
   ctx.store.lanes.releaseAll(vmId);
