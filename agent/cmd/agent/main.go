@@ -48,7 +48,10 @@ func main() {
 func obeySignals(m *guest.Machine) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGPWR)
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGPWR,
+		// Sent by somebody: those that a fault of our own raises still end the program.
+		syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS,
+		syscall.SIGSTKFLT)
 	for s := range signals {
 		if s == syscall.SIGTERM || s == syscall.SIGINT {
 			m.Settle(guest.DefaultGrace)

@@ -72,8 +72,22 @@ func (p *Port) Read(buffer []byte) (int, error) {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			_ = p.file.SetReadDeadline(time.Time{})
-			p.client = absent
-			return 0, session.ErrClientLeft
+			// A client that came and is silent wakes only those who wait to write (virtio_console's poll): look again.
+			if err := p.raw.Control(func(fd uintptr) { n, readErr = retry(syscall.Read, int(fd), buffer) }); err != nil {
+				return 0, err
+			}
+			switch {
+			case readErr == syscall.EAGAIN:
+				p.client = present
+			case readErr != nil:
+				return 0, readErr
+			case n == 0:
+				p.client = absent
+				return 0, session.ErrClientLeft
+			default:
+				p.client = present
+				return n, nil
+			}
 		case err != nil:
 			return 0, err
 		case readErr == syscall.EAGAIN:
