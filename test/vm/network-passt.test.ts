@@ -17,7 +17,7 @@ const LOOPBACK_PORT = 8_001;
 const ANY_PORT = 8_002;
 
 const skipReason = whyNot();
-if (skipReason !== undefined) process.stderr.write(`SKIP network-passt: ${skipReason}\n`);
+if (skipReason !== undefined) console.log(`gate: ${process.platform === "linux" ? "root" : "linux"}: ${skipReason}`);
 
 describe.skipIf(skipReason !== undefined)("user network", () => {
   let work: string;
