@@ -2,6 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { WaitOptions } from "../base/deadline.js";
+import { invalidConfig } from "../errors/invalid-config.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CommandOptions } from "../vm/command-options.js";
 import type { CreateOptions } from "../vm/create-vm.js";
@@ -30,10 +31,12 @@ export type StartOptions = Omit<CreateOptions, "start">;
  * console.log(result.output);
  */
 export class SmolVM implements AsyncDisposable {
-  readonly #manager: VmManager;
+  readonly #manager: () => VmManager;
   readonly #vmId: string;
   /** The configuration of a VM that was not made yet. */
   #pendingConfig: Omit<VMConfig, "stateDir"> | undefined;
+  /** The two-step form's start while it is under way. */
+  #starting: Promise<unknown> | undefined;
   /** Whether the end of the scope deletes the VM. */
   readonly #isOwned: boolean;
 
@@ -47,15 +50,16 @@ export class SmolVM implements AsyncDisposable {
   constructor(existing: ExistingVm);
   constructor(from: VMConfig | ExistingVm = {}) {
     if (from instanceof ExistingVm) {
-      this.#manager = from.manager;
+      this.#manager = () => from.manager;
       this.#vmId = from.vmId;
       this.#isOwned = from.isOwned;
       return;
     }
-    const { stateDir, ...config } = checkConfig(from) && from;
+    checkConfig(from);
+    const { stateDir, ...config } = from;
     this.#vmId = config.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
     this.#pendingConfig = { ...config, vmId: this.#vmId };
-    this.#manager = sharedManager(stateDir);
+    this.#manager = () => sharedManager(stateDir); // Opens the state directory: nothing exists before `start()`.
     this.#isOwned = true;
   }
 
@@ -68,8 +72,9 @@ export class SmolVM implements AsyncDisposable {
    * @throws {INVALID_CONFIG} {UNSUPPORTED} {HOST_UNSUPPORTED} {VM_EXISTS} before any side effect.
    * @throws {IMAGE_FAILED} {BOOT_TIMEOUT} {BOOT_FAILED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED} {ABORTED}
    */
-  static async create(config: VMConfig = {}, options: StartOptions = {}): Promise<SmolVM> {
-    const { stateDir, ...rest } = checkConfig(config) && config;
+  static async create(config: VMConfig = {}, options: CreateOptions = {}): Promise<SmolVM> {
+    checkConfig(config);
+    const { stateDir, ...rest } = config;
     const manager = sharedManager(stateDir);
     const vmId = await manager.create(rest, { start: true, ...options });
     return new SmolVM(new ExistingVm(manager, vmId, true));
@@ -80,14 +85,17 @@ export class SmolVM implements AsyncDisposable {
    *
    * @throws {VM_NOT_FOUND}
    */
-  static async fromId(vmId: string, options: StateOptions = {}): Promise<SmolVM> {
+  static async fromId(vmId: string, options: StateOptions & WaitOptions = {}): Promise<SmolVM> {
+    if (typeof vmId !== "string") throw invalidConfig({ field: "vmId", value: vmId, expected: "the id of a VM" });
     const manager = sharedManager(options.stateDir);
-    await manager.info(vmId);
+    await manager.info(vmId, options);
     return new SmolVM(new ExistingVm(manager, vmId, false));
   }
 
   /** All VMs of a state directory. @param options `status`: only those of this status. */
-  static async list(options: StateOptions & { readonly status?: VmStatus | undefined } = {}): Promise<VMInfo[]> {
+  static async list(
+    options: StateOptions & WaitOptions & { readonly status?: VmStatus | undefined } = {},
+  ): Promise<VMInfo[]> {
     return sharedManager(options.stateDir).list(options);
   }
 
@@ -101,19 +109,26 @@ export class SmolVM implements AsyncDisposable {
    * @throws {VM_NOT_FOUND} once the VM is deleted.
    */
   get status(): VmStatus {
-    return this.#pendingConfig === undefined ? this.#manager.recordedStatus(this.#vmId) : "created";
+    return this.#pendingConfig === undefined ? this.#manager().recordedStatus(this.#vmId) : "created";
   }
 
   /** Boots the VM, making it first in the two-step form. Nothing happens when it runs already. Throws as `create`. */
   async start(options: StartOptions = {}): Promise<void> {
-    if (this.#pendingConfig === undefined) return this.#manager.start(this.#vmId, options);
-    await this.#manager.create(this.#pendingConfig, { ...options, start: true });
-    this.#pendingConfig = undefined;
+    if (this.#pendingConfig === undefined) return this.#manager().start(this.#vmId, options);
+    this.#starting ??= this.#manager()
+      .create(this.#pendingConfig, { ...options, start: true })
+      .then(() => {
+        this.#pendingConfig = undefined;
+      })
+      .finally(() => {
+        this.#starting = undefined;
+      });
+    await this.#starting;
   }
 
   /** Shuts the guest down in order; its disk stays. Nothing happens when it does not run. */
   async stop(options?: WaitOptions): Promise<void> {
-    if (this.#pendingConfig === undefined) await this.#manager.stop(this.#vmId, options);
+    if (this.#pendingConfig === undefined) await this.#manager().stop(this.#vmId, options);
   }
 
   /** Stops the vCPUs. @throws {INVALID_STATE} unless the VM runs or is paused. */
@@ -132,9 +147,10 @@ export class SmolVM implements AsyncDisposable {
    * @throws {STORAGE_FAILED} when a file could not be removed; call it again.
    */
   async delete(options?: WaitOptions): Promise<DeletedVm> {
+    await this.#starting?.catch(() => {}); // It leaves nothing when it fails, and a VM when it succeeds.
     if (this.#pendingConfig !== undefined) return {};
     try {
-      return await this.#manager.delete(this.#vmId, options);
+      return await this.#manager().delete(this.#vmId, options);
     } catch (error) {
       if (isSmolVMError(error, "VM_NOT_FOUND")) return {};
       throw error;
@@ -142,8 +158,8 @@ export class SmolVM implements AsyncDisposable {
   }
 
   /** What the VM is and how it is. @throws {VM_NOT_FOUND} */
-  async info(): Promise<VMInfo> {
-    return this.#made("get information about").info(this.#vmId);
+  async info(options?: WaitOptions): Promise<VMInfo> {
+    return this.#made("get information about").info(this.#vmId, options);
   }
 
   /** The end of the guest's serial console. @param options `tail`: only the last so many lines. */
@@ -181,7 +197,7 @@ export class SmolVM implements AsyncDisposable {
 
   /** @throws {INVALID_STATE} when there is no VM yet. */
   #made(action: string): VmManager {
-    if (this.#pendingConfig === undefined) return this.#manager;
+    if (this.#pendingConfig === undefined) return this.#manager();
     const text = `Cannot ${action} VM "${this.#vmId}": it was not started; call start() first`;
     throw new SmolVMError("INVALID_STATE", text, {
       details: { vmId: this.#vmId, status: "created", helps: "start()" },

@@ -3,6 +3,7 @@
 import type { ProcessIdentity } from "../host/process-identity.js";
 import type { Database } from "./database.js";
 import { identityFrom, identityValues } from "./identity-columns.js";
+import { vmNotFound } from "./vm-store.js";
 
 /** A lane and the process that leases it. */
 export interface LaneLease {
@@ -30,6 +31,7 @@ export class LaneStore {
    * @param laneCount How many lanes the VM has.
    * @param dead Leases whose holders were seen dead; they are given up first.
    * @returns The lane, or `undefined` when all are taken.
+   * @throws {VM_NOT_FOUND} when the VM was deleted meanwhile.
    */
   lease(
     vmId: string,
@@ -40,12 +42,14 @@ export class LaneStore {
       const taken = new Set(this.list(vmId).map(({ lane }) => lane));
       for (let lane = 0; lane < request.laneCount; lane++) {
         if (taken.has(lane)) continue;
-        this.#db.run(
-          "INSERT INTO lanes (vm_id, lane, pid, start_time, boot_id) VALUES (?, ?, ?, ?, ?)",
-          vmId,
-          lane,
-          ...identityValues(request.holder),
-        );
+        const isVmThere =
+          this.#db.run(
+            `INSERT INTO lanes (vm_id, lane, pid, start_time, boot_id) SELECT id, ?, ?, ?, ? FROM vms WHERE id = ?`,
+            lane,
+            ...identityValues(request.holder),
+            vmId,
+          ) === 1;
+        if (!isVmThere) throw vmNotFound(vmId);
         return lane;
       }
       return undefined;

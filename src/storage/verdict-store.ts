@@ -10,8 +10,10 @@ export class VerdictStore {
     this.#db = db;
   }
 
-  find(name: string): string | undefined {
-    const row = this.#db.get("SELECT verdict FROM verdicts WHERE name = ?", name);
+  /** @param maxAgeMs Older ones are as good as none. Default: any age. */
+  find(name: string, maxAgeMs = Number.POSITIVE_INFINITY): string | undefined {
+    const oldest = Math.max(0, Date.now() - maxAgeMs);
+    const row = this.#db.get("SELECT verdict FROM verdicts WHERE name = ? AND decided_at_ms >= ?", name, oldest);
     return row === undefined ? undefined : String(row.verdict);
   }
 

@@ -97,17 +97,19 @@ export class VmStore {
   /**
    * Claims a change of state, if nobody else has and the VM is in one of the states `from`.
    *
+   * @param createdAtMs The VM that is meant: one of the same id that was made at another time is not claimed.
    * @returns Whether the claim was made.
    */
-  claim(id: string, from: readonly VmStatus[], move: VmMove): boolean {
+  claim(id: string, from: readonly VmStatus[], move: VmMove, createdAtMs?: number): boolean {
     const places = from.map(() => "?").join(", ");
     const changed = this.#db.run(
       `UPDATE vms SET transition = ?, mover_pid = ?, mover_start = ?, mover_boot = ?, updated_at_ms = ?
-       WHERE id = ? AND transition IS NULL AND status IN (${places})`,
+       WHERE id = ? AND created_at_ms = coalesce(?, created_at_ms) AND transition IS NULL AND status IN (${places})`,
       move.transition,
       ...identityValues(move.mover),
       Date.now(),
       id,
+      createdAtMs ?? null,
       ...from,
     );
     return changed === 1;
@@ -157,6 +159,11 @@ export class VmStore {
   remove(id: string): void {
     this.#db.run("DELETE FROM vms WHERE id = ?", id);
   }
+}
+
+/** The error for an id that nothing is known of. */
+export function vmNotFound(vmId: string): SmolVMError {
+  return new SmolVMError("VM_NOT_FOUND", `Cannot find VM "${vmId}"`, { details: { vmId } });
 }
 
 /** The error for an id that is taken. */

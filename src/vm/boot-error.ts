@@ -43,9 +43,10 @@ export async function bootError(
   return ended(boot, end, error);
 }
 
-async function silent({ vmId, spec }: Boot): Promise<SmolVMError> {
-  return new SmolVMError("BOOT_TIMEOUT", `VM "${vmId}" gave no sign of life within ${spec.bootTimeoutMs} ms`, {
-    details: { vmId, bootTimeoutMs: spec.bootTimeoutMs, ...(await lastWords(spec)) },
+async function silent({ vmId, spec, deadline }: Boot): Promise<SmolVMError> {
+  const { limitMs } = deadline;
+  return new SmolVMError("BOOT_TIMEOUT", `VM "${vmId}" gave no sign of life within ${Math.round(limitMs)} ms`, {
+    details: { vmId, timeoutMs: limitMs, bootTimeoutMs: spec.bootTimeoutMs, ...(await lastWords(spec)) },
   });
 }
 

@@ -38,6 +38,7 @@ export async function bootVm(
   const { kernelPath, initrdPath, disk } = spec;
   const rest = shareLimit(options);
   await ctx.images.verify([kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path], rest());
+  await releaseRuntime(ctx, vmId); // An earlier, failed release must not be hidden by new rows.
   const whole = Deadline.from(rest(), spec.bootTimeoutMs * BOOT_ATTEMPTS);
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(`Start of VM "${vmId}"`, options.signal);

@@ -14,6 +14,8 @@ const KVM_DEVICE = "/dev/kvm";
 const TRIAL_TIMEOUT_MS = 30_000;
 /** How it is remembered that an accelerator works. */
 const WORKS = "works";
+/** A failure is believed for a day: a busy moment may have caused it. `smolvm doctor` tries at once. */
+const FAILURE_AGE_MS = 24 * 3_600_000;
 
 /** What to choose for. */
 export interface AcceleratorChoice {
@@ -40,11 +42,25 @@ export async function chooseAccelerator(
     if (failure === undefined) return accelerator;
     reasons[accelerator] = failure;
   }
+  throw unsupported(reasons);
+}
+
+function unsupported(reasons: Readonly<Record<string, string>>): SmolVMError {
   const text = Object.entries(reasons).map(([name, reason]) => `${name}: ${reason}`);
-  throw new SmolVMError("HOST_UNSUPPORTED", `No usable accelerator on this host: ${text.join("; ")}`, {
+  return new SmolVMError("HOST_UNSUPPORTED", `No usable accelerator on this host: ${text.join("; ")}`, {
     details: { reasons },
     hint: 'Use accel "auto" or "tcg"; `smolvm doctor` tells more.',
   });
+}
+
+/**
+ * Refuses what certainly cannot work, before anything is built or tried.
+ *
+ * @throws {HOST_UNSUPPORTED}
+ */
+export async function refuseAccelerator(backend: Backend, asked: "auto" | Accelerator): Promise<void> {
+  const reason = asked === "auto" ? undefined : await plainReason(backend, asked);
+  if (reason !== undefined) throw unsupported({ [asked]: reason });
 }
 
 /** Options of {@link tryAccelerator}. */
@@ -65,20 +81,29 @@ export async function tryAccelerator(
   accelerator: Accelerator,
   options: TrialOptions,
 ): Promise<string | undefined> {
-  if (!backend.features.accelerators.includes(accelerator)) return `${backend.name} does not have it on this platform`;
-  // Cheap and may change at any time: looked at each time.
-  if (accelerator === "kvm" && !(await canOpen(KVM_DEVICE))) return `${KVM_DEVICE} is not there or not accessible`;
+  const reason = await plainReason(backend, accelerator); // Cheap and may change at any time: looked at each time.
+  if (reason !== undefined) return reason;
   const deadline = Deadline.from(options, TRIAL_TIMEOUT_MS);
   const vmm = await backend.identify(deadline);
   const name = ["accelerator", accelerator, vmm, boot.kernelPath, release(), cpus()[0]?.model].join("|");
-  const known = ctx.store.verdicts.find(name);
-  if (known !== undefined && !options.fresh) return known === WORKS ? undefined : known;
+  if (!options.fresh) {
+    if (ctx.store.verdicts.find(name) === WORKS) return undefined;
+    const failure = ctx.store.verdicts.find(name, FAILURE_AGE_MS);
+    if (failure !== undefined) return failure;
+  }
   options.onProgress?.({ step: `Trying accelerator ${accelerator}` });
   const failure = await backend.tryAccelerator(accelerator, boot, deadline);
   // A trial that the caller cut short says nothing.
   if (failure !== undefined && deadline.hasExpired) throw waitError(`Trial of accelerator ${accelerator}`, deadline);
   ctx.store.verdicts.save(name, failure ?? WORKS);
   return failure;
+}
+
+/** Why an accelerator cannot work, as far as that shows without trying it. */
+async function plainReason(backend: Backend, accelerator: Accelerator): Promise<string | undefined> {
+  if (!backend.features.accelerators.includes(accelerator)) return `${backend.name} does not have it on this platform`;
+  if (accelerator === "kvm" && !(await canOpen(KVM_DEVICE))) return `${KVM_DEVICE} is not there or not accessible`;
+  return undefined;
 }
 
 async function canOpen(path: string): Promise<boolean> {

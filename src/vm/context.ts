@@ -15,4 +15,5 @@ export interface VmContext {
   /** Opened when first needed. */
   cache(): CacheStore;
   close(): void;
+  isClosed(): boolean;
 }

@@ -1,6 +1,7 @@
 // Makes a VM, and boots it where asked to: checks everything, then record, directory, disk. A failure leaves nothing.
 
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Backend, MachineDisk } from "../backends/backend.js";
@@ -14,7 +15,7 @@ import { selfIdentity } from "../host/process-identity.js";
 import type { BootFiles } from "../images/boot-files.js";
 import { vmExists } from "../storage/vm-store.js";
 import { bootVm } from "./boot-vm.js";
-import { chooseAccelerator } from "./choose-accelerator.js";
+import { chooseAccelerator, refuseAccelerator } from "./choose-accelerator.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { writeEnvironment } from "./environment-file.js";
@@ -22,6 +23,7 @@ import { failureOf } from "./failure.js";
 import { helperPath } from "./helper-programs.js";
 import { refuseUnsupported } from "./refuse-unsupported.js";
 import { removeVm } from "./remove-vm.js";
+import { settleVm } from "./settle-vm.js";
 import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
 import { encodeSpec, type VmSpec } from "./vm-spec.js";
 
@@ -58,19 +60,33 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   helperPath("agent");
   if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw vmExists(checked.vmId);
-  const boot = await ctx.images.resolveBoot(checked, { ...rest(), onProgress });
-  const choice = { backend, asked: checked.accel, boot };
-  const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
+  await choosePorts(checked.ports); // Before an image build: what is taken now is refused at once.
+  await refuseAccelerator(backend, checked.accel);
   for (let attempt = 1; ; attempt++) {
+    const boot = await ctx.images.resolveBoot(checked, { ...rest(), onProgress });
+    const choice = { backend, asked: checked.accel, boot };
+    const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
     try {
       return await createOnce(ctx, { checked, backend, boot, accelerator }, { ...options, ...rest() });
     } catch (error) {
-      // Only what we chose ourselves may be chosen again.
-      const isOurChoice =
-        (isSmolVMError(error, "VM_EXISTS") && checked.vmId === undefined) ||
-        (isSmolVMError(error, "PORT_IN_USE") && checked.ports.some(({ host }) => !host));
-      if (!isOurChoice || attempt === CHOICE_ATTEMPTS) throw error;
+      if (!mayChooseAgain(error, checked) || attempt === CHOICE_ATTEMPTS) throw error;
     }
+  }
+}
+
+/** Only what we chose ourselves may be chosen again: an id, a host port, or an image that was pruned meanwhile. */
+function mayChooseAgain(error: unknown, { vmId, ports }: CheckedConfig): boolean {
+  return (
+    error instanceof PrunedMeanwhile ||
+    (isSmolVMError(error, "VM_EXISTS") && vmId === undefined) ||
+    (isSmolVMError(error, "PORT_IN_USE") && ports.some(({ host }) => !host))
+  );
+}
+
+/** The image went between being found and being on record as used. */
+class PrunedMeanwhile extends SmolVMError {
+  constructor(path: string) {
+    super("IMAGE_FAILED", `Cannot create a VM from "${path}": it was removed meanwhile`, { details: { path } });
   }
 }
 
@@ -118,6 +134,8 @@ async function createOnce(
   });
   try {
     throwIfAborted(`Creation of VM "${id}"`, options.signal);
+    const gone = [spec.kernelPath, spec.initrdPath, boot.rootfsPath].find((path) => !existsSync(path));
+    if (gone !== undefined) throw new PrunedMeanwhile(gone);
     await makeDirectory(id, directory);
     await writeEnvironment(directory, checked.envVars);
     await backend.prepareDisk(disk).catch((error: unknown) => {
@@ -131,10 +149,10 @@ async function createOnce(
   } catch (error) {
     const row = ctx.store.vms.find(id);
     if (row !== undefined) {
-      await removeVm(ctx, row).catch((left: unknown) => {
-        // It stays on record and can be deleted again; why the creation failed matters more.
-        ctx.store.vms.settle(id, self, { status: "error", failure: failureOf(left) });
-      });
+      // What cannot be removed stays on record and can be deleted again; why the creation failed matters more.
+      await removeVm(ctx, row).catch((left: unknown) =>
+        settleVm(ctx, id, self, { status: "error", failure: failureOf(left) }),
+      );
     }
     throw error;
   }

@@ -1,10 +1,12 @@
 // Deletes a VM: afterwards nothing of it is on the host.
 
 import { Deadline, type WaitOptions } from "../base/deadline.js";
-import { selfIdentity } from "../host/process-identity.js";
-import { CLAIM_TIMEOUT_MS, claimVm } from "./claim.js";
+import { isSmolVMError } from "../errors/smolvm-error.js";
+import type { VmRow } from "../storage/vm-store.js";
+import { CLAIM_TIMEOUT_MS, changeVm } from "./claim.js";
 import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
+import { isLive } from "./lifecycle.js";
 import { removeVm } from "./remove-vm.js";
 import { bringToRest } from "./stop-vm.js";
 import { decodeSpec } from "./vm-spec.js";
@@ -23,18 +25,23 @@ export interface DeletedVm {
  */
 export async function deleteVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<DeletedVm> {
   const deadline = Deadline.from(options, CLAIM_TIMEOUT_MS);
-  const row = await claimVm(ctx, vmId, "delete", deadline);
-  if (row === "already") return {};
-  const self = await selfIdentity();
-  try {
-    const spec = decodeSpec(vmId, row.spec);
-    const diskStays = spec.disk.mode === "shared" || spec.retainDiskOnDelete;
-    if (diskStays && (row.status === "running" || row.status === "paused")) await bringToRest(ctx, row, deadline);
-    const retainedDiskPath = await removeVm(ctx, row);
-    return retainedDiskPath === undefined ? {} : { retainedDiskPath };
-  } catch (error) {
-    const isLeft = ctx.store.vms.find(vmId) !== undefined;
-    if (isLeft) ctx.store.vms.settle(vmId, self, { status: "error", failure: failureOf(error) });
-    throw error;
-  }
+  const deleted = await changeVm<DeletedVm>(ctx, { vmId, verb: "delete" }, deadline, {
+    work: async (row) => {
+      if (isLive(row.status) && mustRest(row)) await bringToRest(ctx, row, deadline);
+      const retainedDiskPath = await removeVm(ctx, row);
+      return { end: "removed", value: retainedDiskPath === undefined ? {} : { retainedDiskPath } };
+    },
+    // Aborted while the guest was shutting down: nothing was removed yet.
+    afterFailure: (row, error) =>
+      isSmolVMError(error, "ABORTED")
+        ? { status: row.status, failure: row.failure }
+        : { status: "error", failure: failureOf(error) },
+  });
+  return deleted ?? {};
+}
+
+/** A disk that outlives the VM is brought to rest; one that goes with it need not be. */
+function mustRest(row: VmRow): boolean {
+  const { disk, retainDiskOnDelete } = decodeSpec(row.id, row.spec);
+  return disk.mode === "shared" || retainDiskOnDelete;
 }

@@ -33,6 +33,7 @@ async function tryBest(ctx: VmContext, deadline: Deadline): Promise<{ usable: bo
   const failure = await tryAccelerator(ctx, { backend, boot }, accelerator, {
     timeoutMs: deadline.remainingMs,
     signal: deadline.signal,
+    fresh: true,
   });
   return failure === undefined
     ? { usable: true, reason: `a guest booted with ${accelerator}` }

@@ -3,6 +3,7 @@
 import { backendFor } from "../backends/registry.js";
 import type { Deadline } from "../base/deadline.js";
 import { pollUntil } from "../base/sleep.js";
+import { within } from "../base/within.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { waitError } from "../errors/wait-errors.js";
 import { GuestConnection } from "../guest/connection.js";
@@ -42,7 +43,14 @@ export class GuestChannels {
     for (;;) {
       const known = this.#channels.get(address.vmId);
       if (known === undefined) return this.open(address, deadline, HANDSHAKE_TIMEOUT_MS);
-      const connection = await known.connection.catch(() => undefined);
+      // Another caller's connect has that caller's bounds; this one keeps to its own.
+      const connection = await within(
+        known.connection.catch(() => undefined),
+        deadline,
+        (): never => {
+          throw waitError(`Connection to VM "${address.vmId}"`, deadline);
+        },
+      );
       if (connection?.isOpen) return connection;
       this.#forget(address.vmId, known);
     }

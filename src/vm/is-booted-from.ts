@@ -38,8 +38,10 @@ function isUsedBy(store: Store, path: string): boolean {
     return [kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path].some(isPart);
   });
   if (isInVm) return true;
+  // While a VM is being deleted its disk may be on record and not yet in its place.
+  const isSettled = store.vms.list().every(({ move }) => move?.transition !== "deleting");
   return store.retainedDisks.list().some((disk) => {
-    if (existsSync(disk.path)) return isPart(disk.basePath);
+    if (existsSync(disk.path) || !isSettled) return isPart(disk.basePath);
     store.retainedDisks.forget(disk.path);
     return false;
   });

@@ -52,3 +52,8 @@ export const HELP_TO_RUN: Readonly<Record<VmStatus, string | undefined>> = {
   stopped: "start()",
   error: "start()",
 };
+
+/** Whether a VM of this status has a VMM. */
+export function isLive(status: VmStatus): boolean {
+  return status === "running" || status === "paused";
+}

@@ -29,10 +29,12 @@ export function openContext(stateDir?: string): VmContext {
   });
   const store = new Store(paths.stateDir);
   const channels = new GuestChannels(store);
+  let isClosed = false;
   const close = () => {
+    isClosed = true;
     channels.close();
     store.close();
     cacheStore?.close();
   };
-  return { paths, store, images, channels, cache, close };
+  return { paths, store, images, channels, cache, close, isClosed: () => isClosed };
 }

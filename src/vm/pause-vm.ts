@@ -4,8 +4,7 @@ import { backendFor } from "../backends/registry.js";
 import { Deadline, type WaitOptions } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { setGuestClock } from "../guest/configure.js";
-import { selfIdentity } from "../host/process-identity.js";
-import { claimVm } from "./claim.js";
+import { changeVm } from "./claim.js";
 import type { VmContext } from "./context.js";
 import type { GuestAddress } from "./guest-channels.js";
 import { runtimeDirectory } from "./resources.js";
@@ -31,24 +30,19 @@ export async function resumeVm(ctx: VmContext, vmId: string, options: WaitOption
 }
 
 /** @returns Where the guest can be reached; `undefined` when there was nothing to do. */
-async function moveVcpus(
+function moveVcpus(
   ctx: VmContext,
   vmId: string,
   verb: "pause" | "resume",
   deadline: Deadline,
 ): Promise<GuestAddress | undefined> {
-  const row = await claimVm(ctx, vmId, verb, deadline);
-  if (row === "already") return undefined;
-  const self = await selfIdentity();
-  try {
-    const { backend } = decodeSpec(vmId, row.spec);
-    const runtimeDir = runtimeDirectory(ctx, vmId);
-    if (runtimeDir === undefined) throw new SmolVMError("INTERNAL", `VM "${vmId}" runs without a runtime directory`);
-    await backendFor(backend)[verb](runtimeDir, deadline);
-    ctx.store.vms.settle(vmId, self, { status: verb === "pause" ? "paused" : "running" });
-    return { vmId, backend, runtimeDir };
-  } catch (error) {
-    ctx.store.vms.settle(vmId, self, { status: row.status });
-    throw error;
-  }
+  return changeVm(ctx, { vmId, verb }, deadline, {
+    work: async (row) => {
+      const { backend } = decodeSpec(vmId, row.spec);
+      const runtimeDir = runtimeDirectory(ctx, vmId);
+      if (runtimeDir === undefined) throw new SmolVMError("INTERNAL", `VM "${vmId}" runs without a runtime directory`);
+      await backendFor(backend)[verb](runtimeDir, deadline);
+      return { end: { status: verb === "pause" ? "paused" : "running" }, value: { vmId, backend, runtimeDir } };
+    },
+  });
 }

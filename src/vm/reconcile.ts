@@ -27,8 +27,10 @@ export interface ReconcileReport {
 
 export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
   const report = { cleaned: [] as ReconcileItem[], failed: [] as ReconcileItem[], skipped: [] as ReconcileItem[] };
-  for (const before of ctx.store.vms.list()) {
-    const subject = before.id;
+  for (const { id: subject } of ctx.store.vms.list()) {
+    // Read anew: cleaning up after the ones before may have taken a while.
+    const before = ctx.store.vms.find(subject);
+    if (before === undefined) continue;
     try {
       if (before.move !== undefined && (await isAlive(before.move.mover))) {
         report.skipped.push({ subject, what: `process ${before.move.mover.pid} is ${before.move.transition} it` });
@@ -37,7 +39,8 @@ export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
       const after = await refreshVm(ctx, before);
       if (after === before) continue;
       const was = before.move?.transition ?? before.status;
-      report.cleaned.push({ subject, what: `was ${was}, is ${after?.status ?? "deleted"}` });
+      const is = after?.status ?? "deleted";
+      report.cleaned.push({ subject, what: was === is ? "had leftovers of an earlier run" : `was ${was}, is ${is}` });
     } catch (error) {
       const code = error instanceof SmolVMError ? `${error.code}: ` : "";
       report.failed.push({ subject, what: `${code}${error instanceof Error ? error.message : error}` });

@@ -365,6 +365,9 @@ describe("reconcile", () => {
     expect(report.failed).toEqual([{ subject: "stuck", what: expect.stringContaining("CHANNEL_CLOSED") }]);
     expect(report.skipped.map(({ subject }) => subject).sort()).toEqual([stray, "busy"].sort());
     expect(readdirSync(join(ctx.paths.stateDir, "vms")).sort()).toEqual(["busy", "fine", "stray", "stuck"]);
+    // Its VMM lives although its state is not that of a running VM: the next look ends it.
+    expect((await reconcile(ctx)).cleaned).toEqual([{ subject: "stuck", what: expect.stringContaining("leftovers") }]);
+    expect(ctx.store.resources.list("stuck").map(({ kind }) => kind)).toEqual(["directory"]);
     expect((await reconcile(ctx)).cleaned).toEqual([]);
   });
 });

@@ -4,13 +4,15 @@
 import { backendFor } from "../backends/registry.js";
 import { Deadline } from "../base/deadline.js";
 import { isAlive, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
-import type { VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
+import type { Settlement, VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
 import { hasOrderlyEnd } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
+import { isLive } from "./lifecycle.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { removeVm } from "./remove-vm.js";
 import { runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { settleVm } from "./settle-vm.js";
 import { decodeSpec } from "./vm-spec.js";
 
 /** How long a monitor may take to pause or resume during recovery, in milliseconds. */
@@ -25,14 +27,27 @@ export async function refreshVm(ctx: VmContext, row: VmRow): Promise<VmRow | und
     await asMover(ctx, row, "deleting", () => removeVm(ctx, row));
   } else if (isLive(row.status) && !(await hasLiveVmm(ctx, row.id))) {
     await asMover(ctx, row, "stopping", async (self) => {
-      const end = await describeEnd(row);
-      await releaseRuntime(ctx, row.id);
+      // Looked at again under the claim: this process may have slept between the look and the claim.
+      const end = (await hasLiveVmm(ctx, row.id)) ? { status: row.status } : await cleanUpAfter(ctx, row);
       ctx.store.vms.settle(row.id, self, end);
+    });
+  } else if (!isLive(row.status) && hasRuntime(ctx, row.id)) {
+    // Something could not be released at its time.
+    await asMover(ctx, row, "stopping", async (self) => {
+      await releaseRuntime(ctx, row.id);
+      ctx.store.vms.settle(row.id, self, { status: row.status, failure: row.failure });
     });
   } else {
     return row;
   }
   return ctx.store.vms.find(row.id);
+}
+
+/** Of a VM whose VMM has ended by itself. */
+async function cleanUpAfter(ctx: VmContext, row: VmRow): Promise<Settlement> {
+  const end = await describeEnd(row);
+  await releaseRuntime(ctx, row.id);
+  return end;
 }
 
 /** Takes over from a process that died in the middle of a change. */
@@ -60,7 +75,7 @@ async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<voi
     }
   } catch (error) {
     // What could not be released stays on record; the next look tries again.
-    if (ctx.store.vms.find(row.id)?.move !== undefined) settle("error", failureOf(error));
+    settleVm(ctx, row.id, self, { status: "error", failure: failureOf(error) });
     throw error;
   }
 }
@@ -83,13 +98,11 @@ async function asMover(
   work: (self: ProcessIdentity) => Promise<unknown>,
 ): Promise<void> {
   const self = await selfIdentity();
-  if (!ctx.store.vms.claim(row.id, [row.status], { transition, mover: self })) return;
+  if (!ctx.store.vms.claim(row.id, [row.status], { transition, mover: self }, row.createdAtMs)) return;
   try {
     await work(self);
   } catch (error) {
-    if (ctx.store.vms.find(row.id)?.move !== undefined) {
-      ctx.store.vms.settle(row.id, self, { status: row.status, failure: failureOf(error) });
-    }
+    settleVm(ctx, row.id, self, { status: row.status, failure: failureOf(error) });
     throw error;
   }
 }
@@ -99,14 +112,14 @@ async function hasLiveVmm(ctx: VmContext, vmId: string): Promise<boolean> {
   return vmm?.process !== undefined && (await isAlive(vmm.process));
 }
 
-async function describeEnd(row: VmRow): Promise<{ status: VmStatus; failure?: VmFailure }> {
+function hasRuntime(ctx: VmContext, vmId: string): boolean {
+  return ctx.store.resources.list(vmId).some(({ kind }) => kind !== "directory");
+}
+
+async function describeEnd(row: VmRow): Promise<Settlement> {
   const { directory } = decodeSpec(row.id, row.spec);
   if (await hasOrderlyEnd(directory)) return { status: "stopped" };
   const message =
     "The VMM ended by itself: a crash of the guest, its host restarted, or it was killed; see the VM's log";
   return { status: "error", failure: { code: "VMM_ENDED", message } };
-}
-
-function isLive(status: VmStatus): boolean {
-  return status === "running" || status === "paused";
 }

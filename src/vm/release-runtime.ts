@@ -4,7 +4,7 @@ import { endProcessGroup, hasEnded } from "../host/end-process.js";
 import { findProcesses } from "../host/find-processes.js";
 import type { Resource } from "../storage/resource-store.js";
 import type { VmContext } from "./context.js";
-import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, VMM_ROLE } from "./resources.js";
 import { removeRuntimeDirectory } from "./runtime-directory.js";
 
 /** How long the log keeper may take to write what is left after its VMM ended, in milliseconds. */
@@ -23,17 +23,17 @@ export interface ReleaseOptions {
  */
 export async function releaseRuntime(ctx: VmContext, vmId: string, options: ReleaseOptions = {}): Promise<void> {
   ctx.channels.drop(vmId);
-  const runtimeDir = runtimeDirectory(ctx, vmId);
   const resources = ctx.store.resources.list(vmId);
+  const runtimeDirs = resources.filter(({ kind }) => kind === "runtime").map(({ name }) => name);
   const processes = resources.filter(({ kind }) => kind === "process");
   const isVmm = ({ name }: Resource) => name === VMM_ROLE;
   // The VMM first: the others end by themselves when it is gone.
   for (const resource of [...processes.filter(isVmm), ...processes.filter((one) => !isVmm(one))]) {
-    await endRecorded(ctx, vmId, resource, { runtimeDir, graceMs: isVmm(resource) ? (options.graceMs ?? 0) : 0 });
+    await endRecorded(ctx, vmId, resource, { runtimeDirs, graceMs: isVmm(resource) ? (options.graceMs ?? 0) : 0 });
   }
-  if (runtimeDir !== undefined) {
-    await removeRuntimeDirectory(runtimeDir);
-    ctx.store.resources.forget(vmId, { kind: "runtime", name: runtimeDir });
+  for (const name of runtimeDirs) {
+    await removeRuntimeDirectory(name);
+    ctx.store.resources.forget(vmId, { kind: "runtime", name });
   }
   ctx.store.lanes.releaseAll(vmId);
 }
@@ -42,14 +42,14 @@ async function endRecorded(
   ctx: VmContext,
   vmId: string,
   resource: Resource,
-  how: { readonly runtimeDir: string | undefined; readonly graceMs: number },
+  how: { readonly runtimeDirs: readonly string[]; readonly graceMs: number },
 ): Promise<void> {
   const program = PROGRAMS_BY_ROLE[resource.name];
   const recorded = resource.process === undefined ? [] : [resource.process];
   // Started but not recorded: its starter died in between. The runtime directory's name occurs nowhere else.
   const unrecorded =
-    recorded.length === 0 && program !== undefined && how.runtimeDir !== undefined
-      ? findProcesses(program, how.runtimeDir)
+    recorded.length === 0 && program !== undefined
+      ? how.runtimeDirs.flatMap((directory) => findProcesses(program, directory))
       : [];
   for (const identity of [...recorded, ...unrecorded]) {
     if (resource.name === LOG_KEEPER_ROLE) await hasEnded(identity, LAST_WORDS_MS);

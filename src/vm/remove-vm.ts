@@ -19,9 +19,8 @@ export const RETAINED_DIRECTORY = "retained";
  */
 export async function removeVm(ctx: VmContext, row: VmRow): Promise<string | undefined> {
   await releaseRuntime(ctx, row.id);
-  const spec = decodeSpec(row.id, row.spec);
   const wasMade = row.move?.transition !== "creating";
-  const retained = spec.retainDiskOnDelete && wasMade ? await retainDisk(ctx, row) : undefined;
+  const retained = wasMade ? await retainDisk(ctx, row) : undefined;
   for (const { kind, name } of ctx.store.resources.list(row.id)) {
     if (kind !== "directory") continue;
     await rm(name, { recursive: true, force: true }).catch((error: unknown) => {
@@ -35,9 +34,10 @@ export async function removeVm(ctx: VmContext, row: VmRow): Promise<string | und
   return retained;
 }
 
+/** @returns Where the disk is now, if it is one to be kept. */
 async function retainDisk(ctx: VmContext, row: VmRow): Promise<string | undefined> {
-  const { disk } = decodeSpec(row.id, row.spec);
-  if (disk.mode !== "isolated") return undefined;
+  const { disk, retainDiskOnDelete } = decodeSpec(row.id, row.spec);
+  if (!retainDiskOnDelete || disk.mode !== "isolated") return undefined;
   const directory = join(ctx.paths.stateDir, RETAINED_DIRECTORY);
   const path = join(directory, `${row.id}-${row.createdAtMs}.qcow2`);
   try {

@@ -7,7 +7,7 @@ import type { GuestConnection } from "../guest/connection.js";
 import type { GuestCommand } from "../guest/exec-request.js";
 import { type CommandResult, runCommand } from "../guest/run-command.js";
 import { findVm } from "./claim.js";
-import { type CommandOptions, checkCommandOptions } from "./command-options.js";
+import type { CheckedCommandOptions } from "./command-options.js";
 import type { VmContext } from "./context.js";
 import type { GuestAddress } from "./guest-channels.js";
 import { HELP_TO_RUN } from "./lifecycle.js";
@@ -19,7 +19,7 @@ export { CommandError } from "../guest/command-error.js";
 export type { CommandResult } from "../guest/run-command.js";
 
 /**
- * @throws {INVALID_CONFIG} for a bad option. @throws {VM_NOT_FOUND}
+ * @throws {VM_NOT_FOUND}
  * @throws {INVALID_STATE} when the VM does not run, naming the call that helps.
  * @throws {COMMAND_FAILED} with `check`, or with `details.errno` when the command could not be started.
  * @throws {COMMAND_TIMEOUT} {ABORTED} as a {@link CommandError} with the result so far.
@@ -29,12 +29,11 @@ export async function runInVm(
   ctx: VmContext,
   vmId: string,
   command: GuestCommand,
-  options?: CommandOptions,
+  options: CheckedCommandOptions,
 ): Promise<CommandResult> {
-  const checked = checkCommandOptions(options);
-  const deadline = Deadline.after(checked.timeoutMs, checked.signal);
+  const { check, orphans, timeoutMs, signal, ...rest } = options;
+  const deadline = Deadline.after(timeoutMs, signal);
   const connection = await connect(ctx, await guestAddress(ctx, vmId), deadline);
-  const { check, orphans, timeoutMs: _timeoutMs, signal: _signal, ...rest } = checked;
   const result = await runCommand(connection, { ...rest, command, keepOrphans: orphans === "keep" }, deadline);
   if (check && !result.ok) throw commandFailed(command, result);
   return result;
@@ -44,10 +43,21 @@ async function connect(ctx: VmContext, address: GuestAddress, deadline: Deadline
   try {
     return await ctx.channels.get(address, deadline);
   } catch (error) {
+    if (deadline.isAborted) {
+      const result = notStarted(false);
+      throw new CommandError("ABORTED", "The command was aborted before it started", { result, cause: error });
+    }
     if (!isSmolVMError(error, "TIMEOUT") || !deadline.hasExpired) throw error;
-    const text = `The command did not start within ${deadline.limitMs} ms: the guest did not answer`;
-    throw new SmolVMError("COMMAND_TIMEOUT", text, { details: { timeoutMs: deadline.limitMs }, cause: error });
+    const timeoutMs = deadline.limitMs;
+    const text = `The command did not start within ${timeoutMs} ms: the guest did not answer`;
+    throw new CommandError("COMMAND_TIMEOUT", text, { result: notStarted(true), timeoutMs, cause: error });
   }
+}
+
+/** The result of a command that the guest never heard of; its code is what a shell has for "cannot be executed". */
+function notStarted(timedOut: boolean): CommandResult {
+  const nothing = { stdout: "", stderr: "", output: "", durationMs: 0 };
+  return { exitCode: 126, signal: null, ok: false, truncated: false, timedOut, ...nothing };
 }
 
 async function guestAddress(ctx: VmContext, vmId: string): Promise<GuestAddress> {

@@ -2,9 +2,8 @@
 
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
-import { selfIdentity } from "../host/process-identity.js";
 import { bootVm } from "./boot-vm.js";
-import { CLAIM_TIMEOUT_MS, claimVm } from "./claim.js";
+import { CLAIM_TIMEOUT_MS, changeVm } from "./claim.js";
 import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
 import { releaseRuntime } from "./release-runtime.js";
@@ -18,20 +17,16 @@ import { decodeSpec } from "./vm-spec.js";
  */
 export async function startVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
   const rest = shareLimit(options);
-  const row = await claimVm(ctx, vmId, "start", Deadline.from(rest(), CLAIM_TIMEOUT_MS));
-  if (row === "already") return;
-  const self = await selfIdentity();
-  try {
-    await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, rest());
-    ctx.store.vms.settle(vmId, self, { status: "running" });
-  } catch (error) {
-    const isReleased = await releaseRuntime(ctx, vmId).then(
-      () => true,
-      () => false, // It stays on record, and the next look tries again.
-    );
-    const isUnharmed = isReleased && isSmolVMError(error, "ABORTED");
-    const end = isUnharmed ? { status: row.status } : { status: "error" as const, failure: failureOf(error) };
-    ctx.store.vms.settle(vmId, self, end);
-    throw error;
-  }
+  await changeVm(ctx, { vmId, verb: "start" }, Deadline.from(rest(), CLAIM_TIMEOUT_MS), {
+    work: async (row) => {
+      await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, rest());
+      return { end: { status: "running" }, value: undefined };
+    },
+    afterFailure: async (row, error) => {
+      // What cannot be released stays on record; refreshVm tries again at the next look.
+      await releaseRuntime(ctx, vmId).catch(() => {});
+      const isUnharmed = isSmolVMError(error, "ABORTED");
+      return isUnharmed ? { status: row.status, failure: row.failure } : { status: "error", failure: failureOf(error) };
+    },
+  });
 }

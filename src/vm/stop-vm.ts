@@ -4,10 +4,10 @@ import { backendFor } from "../backends/registry.js";
 import { Deadline, type WaitOptions } from "../base/deadline.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
 import { shutdownGuest } from "../guest/shutdown.js";
-import { selfIdentity } from "../host/process-identity.js";
 import type { VmRow } from "../storage/vm-store.js";
-import { CLAIM_TIMEOUT_MS, claimVm } from "./claim.js";
+import { CLAIM_TIMEOUT_MS, changeVm } from "./claim.js";
 import type { VmContext } from "./context.js";
+import type { GuestAddress } from "./guest-channels.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { runtimeDirectory } from "./resources.js";
 import { decodeSpec } from "./vm-spec.js";
@@ -16,6 +16,8 @@ import { decodeSpec } from "./vm-spec.js";
 const GUEST_GRACE_MS = 3_000;
 /** Longest wait for the guest to come to rest, in milliseconds; it is killed after that. */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
+/** Longest wait for the monitor to pause a guest again, in milliseconds. */
+const PAUSE_TIMEOUT_MS = 5_000;
 /** Time that the VMM gets to close its files, in milliseconds. */
 const VMM_GRACE_MS = 2_000;
 
@@ -26,39 +28,39 @@ const VMM_GRACE_MS = 2_000;
  */
 export async function stopVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
   const deadline = Deadline.from(options, CLAIM_TIMEOUT_MS);
-  const row = await claimVm(ctx, vmId, "stop", deadline);
-  if (row === "already") return;
-  const self = await selfIdentity();
-  try {
-    await bringToRest(ctx, row, deadline);
-    ctx.store.vms.settle(vmId, self, { status: "stopped" });
-  } catch (error) {
-    ctx.store.vms.settle(vmId, self, { status: row.status });
-    throw error;
-  }
+  await changeVm(ctx, { vmId, verb: "stop" }, deadline, {
+    work: async (row) => {
+      await bringToRest(ctx, row, deadline);
+      return { end: { status: "stopped" }, value: undefined };
+    },
+  });
 }
 
-/** Ends a running or paused guest in order where it plays along. The caller holds the claim. */
+/** Ends a running or paused guest in order where it plays along. The caller holds the claim. @throws {ABORTED} */
 export async function bringToRest(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<void> {
   const runtimeDir = runtimeDirectory(ctx, row.id);
   if (runtimeDir !== undefined) {
+    const { backend } = decodeSpec(row.id, row.spec);
     try {
-      await askToShutDown(ctx, row, { runtimeDir, deadline: deadline.atMost(SHUTDOWN_TIMEOUT_MS) });
+      await askToShutDown(ctx, { vmId: row.id, backend, runtimeDir }, row, deadline.atMost(SHUTDOWN_TIMEOUT_MS));
     } catch (error) {
-      if (isSmolVMError(error, "ABORTED")) throw error;
       // Frozen, crashed or hostile: what it cannot do in order is done to it.
+      if (isSmolVMError(error, "ABORTED")) throw error;
     }
   }
   await releaseRuntime(ctx, row.id, { graceMs: VMM_GRACE_MS });
 }
 
-async function askToShutDown(
-  ctx: VmContext,
-  row: VmRow,
-  { runtimeDir, deadline }: { readonly runtimeDir: string; readonly deadline: Deadline },
-): Promise<void> {
-  const { backend } = decodeSpec(row.id, row.spec);
-  if (row.status === "paused") await backendFor(backend).resume(runtimeDir, deadline);
-  const connection = await ctx.channels.get({ vmId: row.id, backend, runtimeDir }, deadline);
-  await shutdownGuest(connection, GUEST_GRACE_MS, deadline);
+async function askToShutDown(ctx: VmContext, guest: GuestAddress, row: VmRow, deadline: Deadline): Promise<void> {
+  const backend = backendFor(guest.backend);
+  const wasPaused = row.status === "paused";
+  if (wasPaused) await backend.resume(guest.runtimeDir, deadline);
+  try {
+    await shutdownGuest(await ctx.channels.get(guest, deadline), GUEST_GRACE_MS, deadline);
+  } catch (error) {
+    // Aborted: the caller records the state before, so that has to be true.
+    const back = Deadline.after(PAUSE_TIMEOUT_MS);
+    if (wasPaused && isSmolVMError(error, "ABORTED")) await backend.pause(guest.runtimeDir, back).catch(() => {});
+    throw error;
+  }
 }

@@ -92,6 +92,10 @@ function optional() {
   return { vmId: 0, diskSizeMib: 0, kernelPath: 0, initrdPath: 0, rootfsPath: 0, stateDir: 0 };
 }
 
+test.each([null, 7, "debian", []])("%j is no configuration", (config) => {
+  expect(() => checkConfig(config)).toThrow(expect.objectContaining({ code: "INVALID_CONFIG" }));
+});
+
 test("nothing given means the defaults", () => {
   const defaults = {
     vcpuCount: 2,
@@ -110,7 +114,7 @@ test("nothing given means the defaults", () => {
     retainDiskOnDelete: false,
     lifetime: "persistent",
   };
-  for (const nothing of [undefined, null, {}, { vcpuCount: undefined, vmId: undefined }]) {
+  for (const nothing of [undefined, {}, { vcpuCount: undefined, vmId: undefined }]) {
     expect(checkConfig(nothing)).toEqual(expect.objectContaining(defaults));
   }
 });

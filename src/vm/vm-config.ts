@@ -172,7 +172,7 @@ export type CheckedConfig = z.output<typeof schema>;
  * @throws {INVALID_CONFIG} naming the first field that is wrong.
  */
 export function checkConfig(config: unknown): CheckedConfig {
-  const parsed = schema.safeParse(config ?? {});
+  const parsed = schema.safeParse(config === undefined ? {} : config);
   if (!parsed.success) throw refusal(parsed.error.issues, config);
   const checked = parsed.data;
   if (checked.ports.length > 0 && networkModeOf(checked) === "none") {

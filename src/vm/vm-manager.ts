@@ -1,13 +1,17 @@
 // The orchestrator under the `SmolVM` facade, for those who build their own: every operation on VMs by their id.
 
-import type { WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
+import { within } from "../base/within.js";
+import { checkWaitOptions } from "../errors/check-wait-options.js";
+import { waitError } from "../errors/wait-errors.js";
+import type { GuestCommand } from "../guest/exec-request.js";
 import type { CommandResult } from "../guest/run-command.js";
 import type { PruneResult } from "../images/image-removal.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { RemovedEntry } from "../images/remove-unused.js";
 import type { VmRow, VmStatus } from "../storage/vm-store.js";
 import { findVm } from "./claim.js";
-import { type CommandOptions, checkArgv, checkShellLine } from "./command-options.js";
+import { type CommandOptions, checkArgv, checkCommandOptions, checkShellLine } from "./command-options.js";
 import { CONSOLE_LOG, LOG_LIMIT_BYTES, readLog } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { type CreateOptions, createVm } from "./create-vm.js";
@@ -25,6 +29,9 @@ import type { VMConfig } from "./vm-config.js";
 import { type VMInfo, vmInfo } from "./vm-info.js";
 import { decodeSpec } from "./vm-spec.js";
 
+/** Longest wait for the first reconcile unless the caller says otherwise, in milliseconds. */
+const OPEN_TIMEOUT_MS = 120_000;
+
 /**
  * All VMs of one state directory. The first call brings the directory to agreement with the host.
  *
@@ -37,6 +44,7 @@ import { decodeSpec } from "./vm-spec.js";
  */
 export class VmManager implements AsyncDisposable {
   readonly #ctx: VmContext;
+  readonly #underWay = new Set<Promise<unknown>>();
   #opened: Promise<unknown> | undefined;
 
   /**
@@ -53,59 +61,52 @@ export class VmManager implements AsyncDisposable {
 
   /** Makes a VM; with `start` also boots it. @see createVm for what it throws. @returns Its id. */
   async create(config?: Omit<VMConfig, "stateDir">, options?: CreateOptions): Promise<string> {
-    await this.#open();
-    return createVm(this.#ctx, config, options);
+    return this.#operate(options, (rest) => createVm(this.#ctx, config, { ...options, ...rest }));
   }
 
   /** Boots a VM and waits until it takes commands. @see startVm for what it throws. */
   async start(vmId: string, options?: WaitOptions): Promise<void> {
-    await this.#open();
-    return startVm(this.#ctx, vmId, options);
+    return this.#operate(options, (rest) => startVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
   /** Shuts a VM down in order. @see stopVm for what it throws. */
   async stop(vmId: string, options?: WaitOptions): Promise<void> {
-    await this.#open();
-    return stopVm(this.#ctx, vmId, options);
+    return this.#operate(options, (rest) => stopVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
   /** Stops a VM's vCPUs. @see pauseVm for what it throws. */
   async pause(vmId: string, options?: WaitOptions): Promise<void> {
-    await this.#open();
-    return pauseVm(this.#ctx, vmId, options);
+    return this.#operate(options, (rest) => pauseVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
   /** Lets a VM's vCPUs run on. @see resumeVm for what it throws. */
   async resume(vmId: string, options?: WaitOptions): Promise<void> {
-    await this.#open();
-    return resumeVm(this.#ctx, vmId, options);
+    return this.#operate(options, (rest) => resumeVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
   /** Stops and deletes a VM. @see deleteVm for what it throws. */
   async delete(vmId: string, options?: WaitOptions): Promise<DeletedVm> {
-    await this.#open();
-    return deleteVm(this.#ctx, vmId, options);
+    return this.#operate(options, (rest) => deleteVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
   /** Runs a program, no shell. @see runInVm for what it throws. */
   async exec(vmId: string, argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
     checkArgv(argv);
-    await this.#open();
-    return runInVm(this.#ctx, vmId, { argv }, options);
+    return this.#command(vmId, { argv }, options);
   }
 
   /** Runs a line of the login shell. @see runInVm for what it throws. */
   async run(vmId: string, command: string, options?: CommandOptions): Promise<CommandResult> {
     checkShellLine(command);
-    await this.#open();
-    return runInVm(this.#ctx, vmId, { shellLine: command }, options);
+    return this.#command(vmId, { shellLine: command }, options);
   }
 
   /** @throws {VM_NOT_FOUND} */
-  async info(vmId: string): Promise<VMInfo> {
-    await this.#open();
-    const row = await refreshVm(this.#ctx, findVm(this.#ctx, vmId));
-    return vmInfo(this.#ctx, row ?? findVm(this.#ctx, vmId));
+  async info(vmId: string, options?: WaitOptions): Promise<VMInfo> {
+    return this.#operate(options, async () => {
+      const row = await refreshVm(this.#ctx, findVm(this.#ctx, vmId));
+      return vmInfo(this.#ctx, row ?? findVm(this.#ctx, vmId));
+    });
   }
 
   /** The status as recorded: no look at the host. @throws {VM_NOT_FOUND} */
@@ -114,14 +115,15 @@ export class VmManager implements AsyncDisposable {
   }
 
   /** @param options `status`: only VMs of this status. */
-  async list(options: { readonly status?: VmStatus | undefined } = {}): Promise<VMInfo[]> {
-    await this.#open();
-    // A VM that cannot be brought to agreement is still listed, as it is on record.
-    const refresh = (row: VmRow) => refreshVm(this.#ctx, row).catch(() => this.#ctx.store.vms.find(row.id));
-    const rows = await Promise.all(this.#ctx.store.vms.list().map(refresh));
-    return rows
-      .flatMap((row) => (row === undefined ? [] : [vmInfo(this.#ctx, row)]))
-      .filter(({ status }) => options.status === undefined || status === options.status);
+  async list(options: WaitOptions & { readonly status?: VmStatus | undefined } = {}): Promise<VMInfo[]> {
+    return this.#operate(options, async () => {
+      // A VM that cannot be brought to agreement is still listed, as it is on record.
+      const refresh = (row: VmRow) => refreshVm(this.#ctx, row).catch(() => this.#ctx.store.vms.find(row.id));
+      const rows = await Promise.all(this.#ctx.store.vms.list().map(refresh));
+      return rows
+        .flatMap((row) => (row === undefined ? [] : [vmInfo(this.#ctx, row)]))
+        .filter(({ status }) => options.status === undefined || status === options.status);
+    });
   }
 
   /**
@@ -163,9 +165,32 @@ export class VmManager implements AsyncDisposable {
     return this.#ctx.images.prune({ ...options, isInUse: (path) => isBootedFrom(this.#ctx, path) });
   }
 
-  /** Lets go of all VMs; they run on. Calling it twice is fine. */
+  /** Lets go of all VMs; they run on. Waits for calls that are under way. Calling it twice is fine. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#underWay);
     this.#ctx.close();
+  }
+
+  #command(vmId: string, command: GuestCommand, options?: CommandOptions): Promise<CommandResult> {
+    const checked = checkCommandOptions(options);
+    const { timeoutMs, signal } = checked;
+    return this.#operate({ timeoutMs, signal }, () => runInVm(this.#ctx, vmId, command, checked));
+  }
+
+  /** Runs an operation on an opened state directory, within the caller's bounds, and known to the end of this manager. */
+  async #operate<T>(options: WaitOptions | undefined, work: (rest: WaitOptions) => Promise<T>): Promise<T> {
+    checkWaitOptions(options);
+    const rest = shareLimit(options ?? {});
+    const deadline = Deadline.from(options, OPEN_TIMEOUT_MS);
+    const operation = within(this.#open(), deadline, (): never => {
+      throw waitError(`Opening of state directory "${this.stateDir}"`, deadline);
+    }).then(() => work(rest()));
+    this.#underWay.add(operation);
+    try {
+      return await operation;
+    } finally {
+      this.#underWay.delete(operation);
+    }
   }
 
   #open(): Promise<unknown> {

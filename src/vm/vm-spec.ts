@@ -6,7 +6,8 @@ import { SmolVMError } from "../errors/smolvm-error.js";
 const format = z.enum(["raw", "qcow2"]);
 
 const schema = z
-  .strictObject({
+  // Fields that a newer version has added are skipped, not refused.
+  .object({
     backend: z.string(),
     accelerator: z.enum(["kvm", "hvf", "tcg"]),
     vcpuCount: z.int(),
@@ -41,8 +42,9 @@ const schema = z
 /** See the schema. Paths are absolute, sizes in the unit of their name. */
 export type VmSpec = z.output<typeof schema>;
 
+/** Writes what the schema names and nothing else. */
 export function encodeSpec(spec: VmSpec): string {
-  return JSON.stringify(spec);
+  return JSON.stringify(schema.parse(spec));
 }
 
 /** @throws {STORAGE_FAILED} when the row was not written by this version. */

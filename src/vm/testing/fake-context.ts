@@ -29,6 +29,7 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
     channels: new GuestChannels(store),
     cache: () => scratchCacheStore(stateDir),
     close: missing,
+    isClosed: () => false,
   };
 }
 
