@@ -1,7 +1,7 @@
 // Whole command lines against a library that is made up: what is printed where, and with which exit status.
 
 import { Readable, Writable } from "node:stream";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { CommandOptions } from "../index.js";
 import type { CliHost, Sdk } from "./command.js";
@@ -23,18 +23,20 @@ interface Setting {
   readonly sdk?: object;
   readonly interrupts?: Interrupts;
   readonly env?: Record<string, string>;
+  /** Whether stdout is a terminal. */
+  readonly isTTY?: boolean;
 }
 
 async function cli(
   line: string | readonly string[],
-  { sdk = {}, interrupts = new Interrupts(), env = {} }: Setting = {},
+  { sdk = {}, interrupts = new Interrupts(), env = {}, isTTY = false }: Setting = {},
 ) {
   const stdout = sink();
   const stderr = sink();
   const stdin = Readable.from([Buffer.from("in")]);
   const host: CliHost = {
     stdin,
-    stdout: stdout.stream,
+    stdout: Object.assign(stdout.stream, { isTTY }),
     stderr: stderr.stream,
     env,
     loadSdk: async () => sdk as unknown as Sdk,
@@ -97,6 +99,49 @@ describe("command lines that are wrong", () => {
     const { exitCode, json, stderr } = await cli(`--json ${line}`, vms());
     expect(json()).toMatchObject({ ok: false, exitCode: 64, error: { code: "INVALID_CONFIG" } });
     expect({ exitCode, stderr }).toEqual({ exitCode: 64, stderr: "" });
+  });
+});
+
+describe("what a guest may have written", () => {
+  const evil = "panic\x1b]0;owned\x07\x9b2J\nü";
+  const failed = { ...LISTED, vmId: "a", failure: { code: "BOOT_FAILED", message: evil }, memSizeMib: 512 };
+  const report = { cleaned: [{ subject: "a", what: evil }], failed: [], skipped: [] };
+  const { sdk } = vms({ info: () => failed, logs: () => `${evil}\n` });
+  const withReconcile = { ...sdk, reconcile: async () => report };
+
+  it.each(["info a", "logs a", "reconcile"])("is shown by `%s` without power over a terminal", async (line) => {
+    const { stdout } = await cli(line, { sdk: withReconcile, isTTY: true });
+    expect(stdout).toContain("panic\\x1b]0;owned\\x07\\x9b2J\nü");
+    expect(stdout).not.toMatch(/[^\n\P{Cc}]/u);
+  });
+
+  it.each(["info a", "logs a", "reconcile"])("is passed on by `%s` as it is where there is none", async (line) => {
+    expect((await cli(line, { sdk: withReconcile })).stdout).toContain(evil);
+  });
+
+  it("is the same text in JSON, on a terminal too", async () => {
+    const { stdout, json } = await cli("logs a --json", { sdk, isTTY: true });
+    expect(json().data.log).toBe(`${evil}\n`);
+    expect(stdout).not.toMatch(/[^\n\P{Cc}]/u);
+  });
+
+  it("is passed on by `exec`, which it belongs to", async () => {
+    const exec = async (_argv: unknown, { onOutput }: CommandOptions) => {
+      await onOutput?.("stdout", Buffer.from(evil));
+      return RESULT;
+    };
+    expect((await cli("exec a -- x", { ...vms({ exec: exec as never }), isTTY: true })).stdout).toBe(evil);
+  });
+});
+
+describe("create", () => {
+  it.each([
+    ["create --id new", true],
+    ["create --id new --no-start", false],
+  ])("`%s` is one call of the library", async (line, start) => {
+    const create = vi.fn(async () => ({ info: async () => ({ vmId: "new" }) }));
+    expect(await cli(line, { sdk: { SmolVM: { create } } })).toMatchObject({ exitCode: 0, stdout: "new\n" });
+    expect(create).toHaveBeenCalledWith({ vmId: "new", envVars: {} }, expect.objectContaining({ start }));
   });
 });
 

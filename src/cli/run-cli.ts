@@ -8,6 +8,7 @@ import { commandTree } from "./completion/command-tree.js";
 import type { Interrupts } from "./interrupts.js";
 import { envelope } from "./output/envelope.js";
 import { errorReport, errorText } from "./output/error-text.js";
+import { printable } from "./output/printable.js";
 import { ProgressLine } from "./output/progress-line.js";
 import { buildProgram } from "./program.js";
 import { packageVersion } from "./version.js";
@@ -105,7 +106,8 @@ function exitCodeOf({ failures = [], exitCode }: Outcome, interrupts: Interrupts
 }
 
 function print({ text, failures = [], isQuiet = false }: Outcome, { stdout, stderr, env }: CliHost): void {
-  if (text !== undefined && text !== "") stdout.write(`${text}\n`);
+  // Much of what a command tells was once a guest's: messages of failures, the console. Only a terminal obeys it.
+  if (text !== undefined && text !== "") stdout.write(`${stdout.isTTY === true ? printable(text) : text}\n`);
   if (isQuiet) return;
   for (const failure of failures) stderr.write(errorText(failure, { isDebug: env["SMOLVM_DEBUG"] === "1" }));
 }

@@ -135,6 +135,36 @@ describe("calls", () => {
     expect(connection.isOpen).toBe(true);
   });
 
+  test("that timed out keep no program alive, and their streams are not open any more", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    const [ref, unref] = [vi.fn(), vi.fn()];
+    Object.assign(agent.lane, { ref, unref });
+    await connection.call("ping", new FieldWriter(), Deadline.after(10)).catch(ignore);
+    expect([ref.mock.calls.length, unref.mock.calls.length]).toEqual([1, 1]);
+    agent.failed(1, "EIO", "late");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(connection.isOpen).toBe(true);
+    agent.send("reply", { stream: 1 }); // Only one answer may be late.
+    expect(await connection.closed).toEqual(isProtocolError);
+  });
+
+  test("that timed out are still no commands", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    await connection.call("ping", new FieldWriter(), Deadline.after(10)).catch(ignore);
+    agent.exited(1, 0);
+    expect(await connection.closed).toEqual(isProtocolError);
+  });
+
+  test("that nobody ever answers end the connection after some", async () => {
+    const { connection } = await FakeAgent.connected();
+    const expired = Deadline.after(0);
+    for (let count = 0; count <= 256; count++) {
+      expect(connection.isOpen).toBe(true);
+      await connection.call("ping", new FieldWriter(), expired).catch(ignore);
+    }
+    expect(await connection.closed).toMatchObject({ code: "CHANNEL_CLOSED" });
+  });
+
   test("are aborted by the caller", async () => {
     const { connection } = await FakeAgent.connected();
     const abort = new AbortController();

@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Deadline } from "../base/deadline.js";
 import { type Deferred, deferred } from "../base/deferred.js";
-import { sleep } from "../base/sleep.js";
+import { within } from "../base/within.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { waitError } from "../errors/wait-errors.js";
 import { type ExecRequest, encodeExecRequest } from "./exec-request.js";
@@ -17,6 +17,11 @@ import { FrameWriter } from "./frame-writer.js";
 import { violation } from "./violation.js";
 
 const NONCE_BYTES = 16;
+/**
+ * Calls that nobody waits for any more and that the agent may still answer; one more ends the connection. An agent
+ * never has more streams open than this.
+ */
+const FORGOTTEN_CALLS_LIMIT = 256;
 
 /** A stream that waits for one answer. */
 interface PendingCall {
@@ -36,6 +41,8 @@ export class GuestConnection {
   readonly #writer: FrameWriter;
   readonly #decoder: FrameDecoder;
   readonly #streams = new Map<number, ExecStream | PendingCall>();
+  /** Streams of calls whose answer comes too late for anybody. */
+  readonly #forgotten = new Set<number>();
   readonly #welcomed = deferred<void>();
   readonly #closed = deferred<SmolVMError>();
   #lastStream = 0;
@@ -68,12 +75,14 @@ export class GuestConnection {
     const nonce = randomBytes(NONCE_BYTES);
     const connection = new GuestConnection(socket, nonce);
     connection.#writer.open(new FieldWriter().u32(1, PROTOCOL_VERSION).bytes(2, nonce).finish());
-    await connection
-      .#within(connection.#welcomed.promise, "Handshake with the guest agent", deadline)
-      .catch((error) => {
-        connection.#end(error as SmolVMError);
-        throw error;
+    try {
+      await within(connection.#welcomed.promise, deadline, () => {
+        throw waitError("Handshake with the guest agent", deadline);
       });
+    } catch (error) {
+      connection.#end(error as SmolVMError);
+      throw error;
+    }
     connection.#updateReference();
     return connection;
   }
@@ -100,6 +109,7 @@ export class GuestConnection {
     const transport = {
       send: this.#writer.send.bind(this.#writer),
       drained: () => this.#drained(),
+      close: (why: string) => this.#end(closedError(why)),
     };
     const stream = new ExecStream(id, transport, sink);
     this.#streams.set(id, stream);
@@ -109,7 +119,7 @@ export class GuestConnection {
   }
 
   /**
-   * Calls an operation of the agent itself.
+   * Calls an operation of the agent itself. Whoever stops waiting for its answer leaves the operation to go on.
    *
    * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED}
    * @throws {INTERNAL} when the agent refused it.
@@ -122,7 +132,10 @@ export class GuestConnection {
     this.#updateReference();
     const head = new FieldWriter().text(1, operation).finish();
     this.#writer.send({ name: "call", stream: id, payload: Buffer.concat([head, fields.finish()]) });
-    return this.#within(reply.promise, `Guest operation "${operation}"`, deadline);
+    return within(reply.promise, deadline, () => {
+      this.#forget(id);
+      throw waitError(`Guest operation "${operation}"`, deadline);
+    });
   }
 
   /** Ends the connection; commands that still run are killed by the agent. Closing twice is fine. */
@@ -157,6 +170,8 @@ export class GuestConnection {
       });
     }
     const stream = this.#streams.get(frame.stream);
+    const isAnswer = frame.name === "reply" || frame.name === "failed";
+    if (stream === undefined && isAnswer && this.#forgotten.delete(frame.stream)) return;
     if (stream === undefined) throw violation(`frame ${frame.name} for stream ${frame.stream}, which is not open`);
     if (this.#deliver(stream, frame)) {
       this.#streams.delete(frame.stream);
@@ -194,24 +209,19 @@ export class GuestConnection {
       else stream.reply.reject(reason);
     }
     this.#streams.clear();
+    this.#forgotten.clear();
     this.#socket.destroy();
     this.#letWritersOn();
     this.#closed.resolve(reason);
   }
 
-  async #within<T>(work: Promise<T>, action: string, deadline: Deadline): Promise<T> {
-    const cancel = new AbortController();
-    const signals = deadline.signal === undefined ? cancel.signal : AbortSignal.any([deadline.signal, cancel.signal]);
-    try {
-      return await Promise.race([
-        work,
-        sleep(deadline.remainingMs, signals).then((): never => {
-          throw waitError(action, deadline);
-        }),
-      ]);
-    } finally {
-      cancel.abort();
-      work.catch(() => {});
+  /** Lets go of a call that was not answered in time; its late answer is dropped. */
+  #forget(id: number): void {
+    if (!this.#streams.delete(id)) return;
+    this.#forgotten.add(id);
+    this.#updateReference();
+    if (this.#forgotten.size > FORGOTTEN_CALLS_LIMIT) {
+      this.#end(closedError(`the agent left ${FORGOTTEN_CALLS_LIMIT} calls unanswered`));
     }
   }
 

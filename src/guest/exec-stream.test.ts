@@ -82,7 +82,7 @@ test("the pid is told, and the exit only after the last output was consumed", as
   void stream.exited.then(hasExited);
   await tick();
   expect(stream.pid).toBe(4711);
-  expect(stream.hasEnded).toBe(true);
+  expect(stream.takesStdin).toBe(false);
   expect(hasExited).not.toHaveBeenCalled();
   consumed.resolve();
   await stream.exited;

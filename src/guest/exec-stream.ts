@@ -12,6 +12,11 @@ import { violation } from "./violation.js";
 const CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES / 4;
 /** Most credit an agent may have granted us at once, in bytes: more is nonsense. */
 const CREDIT_LIMIT_BYTES = 2 ** 31;
+/**
+ * How long the agent may take to say that a killed command is dead, in milliseconds. It waits for credit before that,
+ * so a sink that holds its command back counts too.
+ */
+export const KILL_LIMIT_MS = 10_000;
 /** Signal numbers of Linux end here (signal(7)). */
 const LAST_SIGNAL = 64;
 
@@ -32,6 +37,8 @@ export interface StreamTransport {
   send(frame: OutgoingFrame): boolean;
   /** Resolves when the lane takes more. */
   drained(): Promise<void>;
+  /** Ends the connection, and with it everything that runs on it. */
+  close(why: string): void;
 }
 
 export class ExecStream {
@@ -39,6 +46,7 @@ export class ExecStream {
   readonly #transport: StreamTransport;
   readonly #sink: OutputSink;
   readonly #exited = deferred<ExecExit>();
+  readonly #stdinClosed = deferred<void>();
   readonly #unconsumedBytes = { stdout: 0, stderr: 0 };
   readonly #creditDueBytes = { stdout: 0, stderr: 0 };
   #consumed: Promise<void> = Promise.resolve();
@@ -46,7 +54,9 @@ export class ExecStream {
   #wakeStdin: (() => void) | undefined;
   #pid: number | undefined;
   #hasEnded = false;
-  #isAbandoned = false;
+  #takesStdin = true;
+  #hasSinkFailed = false;
+  #killTimer: NodeJS.Timeout | undefined;
 
   constructor(id: number, transport: StreamTransport, sink: OutputSink) {
     this.#id = id;
@@ -65,14 +75,20 @@ export class ExecStream {
     return this.#pid;
   }
 
-  get hasEnded(): boolean {
-    return this.#hasEnded;
+  /** False once the command has ended or was killed. */
+  get takesStdin(): boolean {
+    return this.#takesStdin;
+  }
+
+  /** Resolves when {@link takesStdin} becomes false. */
+  get stdinClosed(): Promise<void> {
+    return this.#stdinClosed.promise;
   }
 
   /** Sends stdin, waiting for the guest to take it. Bytes that come after the command's end are dropped. */
   async writeStdin(data: Uint8Array): Promise<void> {
     let rest = Buffer.from(data.buffer, data.byteOffset, data.length);
-    while (rest.length > 0 && !this.#hasEnded) {
+    while (rest.length > 0 && this.#takesStdin) {
       if (this.#stdinCreditBytes === 0) {
         await new Promise<void>((resolve) => {
           this.#wakeStdin = resolve;
@@ -90,7 +106,7 @@ export class ExecStream {
 
   /** Closes the command's stdin. */
   endStdin(): void {
-    if (!this.#hasEnded) this.#transport.send({ name: "end", stream: this.#id, channel: CHANNEL.stdin });
+    if (this.#takesStdin) this.#transport.send({ name: "end", stream: this.#id, channel: CHANNEL.stdin });
   }
 
   /** Signals the command's process group. */
@@ -100,9 +116,24 @@ export class ExecStream {
     this.#transport.send({ name: "signal", stream: this.#id, payload });
   }
 
-  /** SIGKILL for every process of the command, wherever it moved. */
+  /**
+   * SIGKILL for every process of the command, wherever it moved. Unless the agent confirms it within
+   * {@link KILL_LIMIT_MS}, the connection is ended: the agent then kills everything of it, and nothing here waits on.
+   */
   kill(): void {
-    if (!this.#hasEnded) this.#transport.send({ name: "kill", stream: this.#id });
+    if (this.#hasEnded) return;
+    this.#transport.send({ name: "kill", stream: this.#id });
+    this.#closeStdin();
+    this.#killTimer ??= setTimeout(
+      () => this.#transport.close(`it did not confirm within ${KILL_LIMIT_MS} ms that a command was killed`),
+      KILL_LIMIT_MS,
+    ).unref();
+  }
+
+  /** Nobody wants the command any more: kills it, and {@link exited} rejects with the reason. */
+  abandon(reason: unknown): void {
+    this.kill();
+    this.#exited.reject(reason);
   }
 
   /**
@@ -148,15 +179,11 @@ export class ExecStream {
       await this.#sink(stream, frame.payload);
       this.#returnCredit(stream, frame.payload.length);
     });
-    this.#consumed.catch((error: unknown) => this.#abandon(error));
-  }
-
-  /** The sink failed: nobody wants the command any more. */
-  #abandon(error: unknown): void {
-    if (this.#isAbandoned) return;
-    this.#isAbandoned = true;
-    this.kill();
-    this.#exited.reject(error);
+    this.#consumed.catch((error: unknown) => {
+      if (this.#hasSinkFailed) return;
+      this.#hasSinkFailed = true;
+      this.abandon(error);
+    });
   }
 
   #returnCredit(stream: OutputStream, sizeBytes: number): void {
@@ -186,6 +213,13 @@ export class ExecStream {
 
   #markEnded(): void {
     this.#hasEnded = true;
+    clearTimeout(this.#killTimer);
+    this.#closeStdin();
+  }
+
+  #closeStdin(): void {
+    this.#takesStdin = false;
+    this.#stdinClosed.resolve();
     this.#wake();
   }
 

@@ -1,12 +1,18 @@
+import { PassThrough } from "node:stream";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Deadline } from "../base/deadline.js";
 import { FieldReader } from "./fields.js";
-import { OutputBuffer } from "./output-buffer.js";
 import { type CommandInput, type CommandResult, type RunRequest, runCommand } from "./run-command.js";
 import { FakeAgent } from "./testing/fake-agent.js";
 
 const ample = () => Deadline.after(5_000);
 const request: RunRequest = { command: { argv: ["true"] }, maxOutputBytes: 1000 };
+
+async function* brokenInput(): AsyncGenerator<string> {
+  yield "a";
+  throw new RangeError("source broke");
+}
+
 const tick = () => new Promise((resolve) => setTimeout(resolve, 10));
 
 afterEach(() => {
@@ -133,8 +139,39 @@ describe("cut short", () => {
       result: { signal: "SIGKILL", timedOut: true },
     });
     vi.useRealTimers();
-    connection.close();
+    // The agent kills what belongs to a connection that has ended; nothing here waits for it any more.
+    expect(connection.isOpen).toBe(false);
+    expect(agent.lane.destroyed).toBe(true);
     await expect(running).rejects.toMatchObject({ code: "COMMAND_TIMEOUT" });
+  });
+
+  test("with a sink that never resolves: the kill was confirmed, so the connection stays", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const running = runCommand(connection, { ...request, onOutput: () => new Promise(() => {}) }, Deadline.after(30));
+    running.catch(() => {});
+    agent.stdout(1, "x");
+    await vi.advanceTimersByTimeAsync(30);
+    agent.killedBy(1, 9);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await expect(running).rejects.toMatchObject({ code: "COMMAND_TIMEOUT", result: { stdout: "x" } });
+    expect([connection.isOpen, vi.getTimerCount()]).toEqual([true, 0]);
+  });
+
+  test.each([
+    ["sink", { onOutput: () => Promise.reject(new TypeError("mine")) }],
+    ["stdin", { stdin: brokenInput() }],
+  ])("because of its %s, with an agent that never says it is dead", async (_what, options) => {
+    const { agent, connection } = await FakeAgent.connected();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const running = runCommand(connection, { ...request, ...options }, Deadline.after(60_000));
+    running.catch(() => {});
+    agent.stdout(1, "x");
+    await vi.advanceTimersByTimeAsync(100);
+    await expect(running).rejects.toThrow();
+    expect(connection.isOpen).toBe(true);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect([connection.isOpen, vi.getTimerCount()]).toEqual([false, 0]);
   });
 
   test("by the end of the connection", async () => {
@@ -282,44 +319,82 @@ describe("stdin", () => {
     await tick();
     expect(isClosed).toBe(true);
   });
-});
 
-describe("an output buffer", () => {
-  test("keeps what fits, in any pieces", () => {
-    for (const pieceBytes of [1, 3, 100]) {
-      const buffer = new OutputBuffer(10);
-      const text = Buffer.from("0123456789");
-      for (let at = 0; at < 10; at += pieceBytes) buffer.push(text.subarray(at, at + pieceBytes));
-      expect([buffer.toString(), buffer.isTruncated]).toEqual(["0123456789", false]);
-      buffer.push(Buffer.from("x"));
-      expect([buffer.toString(), buffer.isTruncated]).toEqual(["0123456789", true]);
-    }
+  const waiting: [string, () => { input: CommandInput; isLetGo: () => boolean }][] = [
+    [
+      "an iterator",
+      () => {
+        const end = vi.fn(async () => ({ done: true as const, value: undefined }));
+        const iterator = { next: () => new Promise<IteratorResult<string>>(() => {}), return: end };
+        return { input: { [Symbol.asyncIterator]: () => iterator }, isLetGo: () => end.mock.calls.length === 1 };
+      },
+    ],
+    [
+      "a stream",
+      () => {
+        const input = new PassThrough();
+        input.write("a");
+        return { input, isLetGo: () => input.destroyed };
+      },
+    ],
+  ];
+
+  test.each(waiting)("%s that waits for more is let go when the command ends", async (_what, make) => {
+    const { agent, connection } = await FakeAgent.connected();
+    const { input, isLetGo } = make();
+    const running = runCommand(connection, { ...request, stdin: input }, ample());
+    await agent.next("exec");
+    await tick();
+    expect(isLetGo()).toBe(false);
+    agent.exited(1, 0);
+    await running;
+    await tick();
+    expect(isLetGo()).toBe(true);
   });
 
-  test("leaves out the character that its limit cuts", () => {
-    for (const [limit, kept] of [
-      [1, "a"],
-      [2, "a"],
-      [4, "a"],
-      [5, "a🐧"],
-    ] as const) {
-      const buffer = new OutputBuffer(limit);
-      buffer.push(Buffer.from("a🐧b"));
-      expect([buffer.toString(), buffer.isTruncated]).toEqual([kept, true]);
-    }
+  test.each(waiting)("%s that waits for more is let go when the command is killed", async (_what, make) => {
+    const { agent, connection } = await FakeAgent.connected();
+    const { input, isLetGo } = make();
+    const running = runCommand(connection, { ...request, stdin: input }, Deadline.after(20));
+    running.catch(() => {});
+    await agent.next("kill");
+    await tick();
+    expect(isLetGo()).toBe(true);
+    agent.killedBy(1, 9);
+    await expect(running).rejects.toMatchObject({ code: "COMMAND_TIMEOUT" });
   });
 
-  test("copies: the guest's buffers are not held", () => {
-    const buffer = new OutputBuffer(100);
-    const piece = Buffer.from("abc");
-    buffer.push(piece);
-    piece.fill("x");
-    expect(buffer.toString()).toBe("abc");
+  test("a stream that is let go is no failure of a command whose last output is still being taken", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    const onOutput = async () => void (await tick());
+    const running = runCommand(connection, { ...request, stdin: new PassThrough(), onOutput }, ample());
+    await agent.next("exec");
+    agent.stdout(1, "last words");
+    agent.exited(1, 0);
+    expect(await running).toMatchObject({ ok: true, stdout: "last words" });
   });
 
-  test("bytes that are no UTF-8 do not disturb", () => {
-    const buffer = new OutputBuffer(100);
-    buffer.push(Buffer.from([0x61, 0xff, 0x62]));
-    expect(buffer.toString()).toBe("a\ufffdb");
+  test("one that cannot even begin has the command killed", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    const stdin = {
+      [Symbol.asyncIterator]: () => {
+        throw new RangeError("no");
+      },
+    };
+    const running = runCommand(connection, { ...request, stdin }, ample());
+    await expect(running).rejects.toMatchObject({ code: "COMMAND_FAILED", cause: { message: "no" } });
+    await agent.next("kill");
+  });
+
+  test("one that was read to its end is not told to stop", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    const end = vi.fn(async () => ({ done: true as const, value: undefined }));
+    const iterator = { next: async () => ({ done: true as const, value: undefined }), return: end };
+    const running = runCommand(connection, { ...request, stdin: { [Symbol.asyncIterator]: () => iterator } }, ample());
+    await agent.next("end");
+    agent.exited(1, 0);
+    await running;
+    await tick();
+    expect(end).not.toHaveBeenCalled();
   });
 });

@@ -1,22 +1,21 @@
 // Runs a command to its end: bounded output, deadline, abort. The one way all commands take.
 
-import type { Deadline } from "../base/deadline.js";
-import { sleep } from "../base/sleep.js";
+import { Readable } from "node:stream";
+import { Deadline } from "../base/deadline.js";
+import { within } from "../base/within.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
 import { CommandError } from "./command-error.js";
 import type { GuestConnection } from "./connection.js";
 import type { ExecRequest } from "./exec-request.js";
-import type { ExecExit, ExecStream, OutputSink } from "./exec-stream.js";
+import { type ExecExit, type ExecStream, KILL_LIMIT_MS, type OutputSink } from "./exec-stream.js";
 import { signalName, signalNumber } from "./linux-signals.js";
 import { OutputBuffer } from "./output-buffer.js";
 
-/** How long a killed command may take to be reported dead, in milliseconds. */
-const KILL_GRACE_MS = 10_000;
 /** What a shell reports for a command that a signal ended: this plus the signal's number. */
 const SIGNAL_EXIT_BASE = 128;
 
-/** Input of a command. */
+/** Input of a command. An iterable is told to stop (`return()`), a stream is destroyed, when the command has ended. */
 export type CommandInput = string | Uint8Array | AsyncIterable<Uint8Array | string>;
 
 /** A command to run to its end. */
@@ -101,50 +100,78 @@ export async function runCommand(
 
 /** @returns What cut the command short, if anything. */
 async function firstOf(stream: ExecStream, deadline: Deadline): Promise<"timeout" | "abort" | undefined> {
-  const cancel = new AbortController();
-  const signals = deadline.signal === undefined ? cancel.signal : AbortSignal.any([deadline.signal, cancel.signal]);
-  const isOver = await Promise.race([
-    stream.exited.then(
-      () => true,
-      () => true,
-    ),
-    sleep(deadline.remainingMs, signals).then(() => false),
-  ]);
-  cancel.abort();
-  if (isOver) return undefined;
-  return deadline.isAborted ? "abort" : "timeout";
+  const over = stream.exited.then(
+    () => undefined,
+    () => undefined,
+  );
+  return within(over, deadline, () => (deadline.isAborted ? "abort" : "timeout"));
 }
 
 /** @returns How it ended, or `undefined` when the guest did not say so in time. */
 async function killAndWait(stream: ExecStream): Promise<ExecExit> {
   stream.kill();
-  const cancel = new AbortController();
   const killed = { signal: signalNumber("SIGKILL"), droppedBytes: 0n };
   try {
     // A sink that never resolves must not hold the caller for ever.
-    return await Promise.race([stream.exited, sleep(KILL_GRACE_MS, cancel.signal).then(() => killed)]);
+    return await within(stream.exited, Deadline.after(KILL_LIMIT_MS), () => killed);
   } catch {
     return killed; // The connection ended, and with it the command.
-  } finally {
-    cancel.abort();
   }
 }
 
+/** Writes the input to the command; once the command takes no more, the input's source is let go. */
 function feed(stream: ExecStream, input: CommandInput): void {
+  // Not left to `for await`: that would stop a source only after its next part, which may never come.
   const write = async () => {
-    const parts = typeof input === "string" || input instanceof Uint8Array ? [input] : input;
-    for await (const part of parts) {
-      if (stream.hasEnded) return;
+    const source = sourceOf(input);
+    void stream.stdinClosed.then(() => source.stop());
+    while (stream.takesStdin) {
+      const part = await source.next();
+      if (part === undefined) return stream.endStdin();
       await stream.writeStdin(typeof part === "string" ? Buffer.from(part, "utf8") : part);
     }
-    stream.endStdin();
   };
-  write().catch((error: unknown) => {
-    stream.kill();
-    stream.fail(
-      new SmolVMError("COMMAND_FAILED", "Cannot run the command: reading its stdin failed", { cause: error }),
-    );
+  write().catch((cause: unknown) => {
+    if (!stream.takesStdin) return; // How a source takes that it is stopped is not the command's failure.
+    stream.abandon(new SmolVMError("COMMAND_FAILED", "Cannot run the command: reading its stdin failed", { cause }));
   });
+}
+
+/** Where input comes from. */
+interface InputSource {
+  /** @returns The next part, or `undefined` at the end. */
+  next(): Promise<string | Uint8Array | undefined>;
+  /** Says that nothing more is wanted; nothing happens at the end. */
+  stop(): void;
+}
+
+function sourceOf(input: CommandInput): InputSource {
+  if (typeof input === "string" || input instanceof Uint8Array) {
+    const parts = [input];
+    return { next: async () => parts.pop(), stop: () => {} };
+  }
+  const iterator = input[Symbol.asyncIterator]();
+  let isAtEnd = false;
+  return {
+    next: async () => {
+      try {
+        const { done, value } = await iterator.next();
+        isAtEnd = done === true;
+        return isAtEnd ? undefined : value;
+      } catch (error) {
+        isAtEnd = true;
+        throw error;
+      }
+    },
+    stop: () => {
+      if (isAtEnd) return;
+      isAtEnd = true;
+      // A generator takes this only between two parts; a stream that waits for data is ended by nothing else.
+      if (input instanceof Readable) input.destroy();
+      const end = async () => iterator.return?.();
+      end().catch(() => {});
+    },
+  };
 }
 
 function commandResult(

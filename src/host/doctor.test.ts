@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import type { CheckResult, HostCheck, HostNeed } from "./checks/check.js";
+import type { CheckContext, CheckResult, HostCheck, HostNeed } from "./checks/check.js";
+import { vmmUserCheck } from "./checks/vmm-user.js";
 import { runDoctor } from "./doctor.js";
 
 function check(id: string, requiredFor: HostNeed, run: () => Promise<CheckResult>): HostCheck {
@@ -47,6 +48,16 @@ test("hardware isolation is promised only after a guest booted with it", async (
   const untried = await promise({ status: "warn", found: "opens" });
   expect(untried?.holds).toBe(false);
   expect(untried?.because).toContain("security boundary");
+});
+
+test.each([
+  [true, false],
+  [false, true],
+])("that the VMM is not root is promised exactly to those who are not (root: %s)", async (isRoot, holds) => {
+  const run = () => vmmUserCheck.run({ isRoot } as CheckContext);
+  const { ok, promises } = await runDoctor({ checks: [check("vmm-user", "isolation", run)] });
+  expect(promises.find(({ id }) => id === "vmm-unprivileged")).toMatchObject({ holds });
+  expect(ok).toBe(true);
 });
 
 test("a promise names the checks that break it", async () => {

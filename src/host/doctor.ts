@@ -1,7 +1,7 @@
 // Runs every check of the host side by side and says what they mean together.
 
 import { Deadline, type WaitOptions } from "../base/deadline.js";
-import { sleep } from "../base/sleep.js";
+import { within } from "../base/within.js";
 import { abortedError } from "../errors/wait-errors.js";
 import { hostArchitecture } from "./architecture.js";
 import { acceleratorCheck } from "./checks/accelerator.js";
@@ -16,6 +16,7 @@ import { nftCheck, passtCheck } from "./checks/network-tools.js";
 import { nodeCheck } from "./checks/node.js";
 import { evaluatePromises, type HostPromise, mainJobNeeds } from "./checks/promises.js";
 import { qemuCheck, qemuSandboxCheck } from "./checks/qemu.js";
+import { vmmUserCheck } from "./checks/vmm-user.js";
 import { type HostPaths, hostPaths } from "./paths.js";
 
 /** Every check, in the order in which they are shown. */
@@ -24,6 +25,7 @@ export const HOST_CHECKS: readonly HostCheck[] = [
   qemuCheck,
   acceleratorCheck,
   qemuSandboxCheck,
+  vmmUserCheck,
   passtCheck,
   defaultRouteCheck,
   nftCheck,
@@ -100,16 +102,10 @@ export async function runDoctor(options: DoctorOptions = {}): Promise<DoctorRepo
 /** Runs one check; whatever goes wrong becomes its result. */
 async function runCheck(check: HostCheck, context: CheckContext): Promise<CheckResult> {
   const { deadline } = context;
-  const cancel = new AbortController();
-  const signals = deadline.signal === undefined ? cancel.signal : AbortSignal.any([deadline.signal, cancel.signal]);
-  const expiry = sleep(deadline.remainingMs, signals).then(
-    (): CheckResult => ({ status: "fail", found: `no answer within ${deadline.limitMs} ms` }),
-  );
+  const noAnswer = (): CheckResult => ({ status: "fail", found: `no answer within ${deadline.limitMs} ms` });
   try {
-    return await Promise.race([check.run(context), expiry]);
+    return await within(check.run(context), deadline, noAnswer);
   } catch (error) {
     return { status: "fail", found: `the check failed: ${error instanceof Error ? error.message : String(error)}` };
-  } finally {
-    cancel.abort();
   }
 }

@@ -45,6 +45,11 @@ export function childEnvironment(): Record<string, string> {
   return { ...Object.fromEntries(entries), LC_ALL: "C.UTF-8", PATH: searchPath().join(delimiter) };
 }
 
+/** The environment for programs that stay beside a VM: nothing of ours, which may hold keys, but {@link searchPath}. */
+export function bareEnvironment(): Record<string, string> {
+  return { LC_ALL: "C.UTF-8", PATH: searchPath().join(delimiter) };
+}
+
 /** Where Debian keeps mke2fs, nft and ip; an ordinary user's PATH leaves these out. */
 const SYSTEM_PROGRAM_DIRS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 

@@ -4,7 +4,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Deadline, type WaitOptions } from "../base/deadline.js";
-import { sleep } from "../base/sleep.js";
+import { within } from "../base/within.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted, waitError } from "../errors/wait-errors.js";
 import { childEnvironment } from "./paths.js";
@@ -64,15 +64,12 @@ export async function runProgram(argv: readonly string[], options: RunProgramOpt
   child.stdin?.on("error", () => {}); // The program may end without reading it all.
   child.stdin?.end(options.stdin);
 
-  const cancel = new AbortController();
-  const expiry = sleepUntil(deadline, cancel.signal);
-  const first = await Promise.race([exited.then(() => "exited" as const), expiry]);
-  cancel.abort();
-  if (first !== "exited") {
+  const end = await within(exited, deadline, () => undefined);
+  if (end === undefined) {
     await killGroup(child, exited);
     throw waitError(action, deadline);
   }
-  const [code, signal] = await exited;
+  const [code, signal] = end;
   const result = { exitCode: code ?? -1, stdout: stdout(), stderr: stderr() };
   if (signal !== null || !(options.okExitCodes ?? [0]).includes(result.exitCode)) {
     const how = signal === null ? `exited with ${result.exitCode}` : `was killed by ${signal}`;
@@ -121,21 +118,13 @@ export function signalGroup(groupId: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-async function sleepUntil(deadline: Deadline, cancel: AbortSignal): Promise<"expired"> {
-  const signals = deadline.signal === undefined ? cancel : AbortSignal.any([deadline.signal, cancel]);
-  await sleep(deadline.remainingMs, signals);
-  return "expired";
-}
-
 async function killGroup(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
   if (child.pid === undefined) return;
   signalGroup(child.pid, "SIGTERM");
-  const grace = new AbortController();
-  const gone = await Promise.race([exited.then(() => true), sleep(TERM_GRACE_MS, grace.signal).then(() => false)]);
-  grace.abort();
+  const gone = await within(exited, Deadline.after(TERM_GRACE_MS), () => undefined);
   // Also when the program itself is gone: what it started may have ignored SIGTERM.
   signalGroup(child.pid, "SIGKILL");
-  if (gone) return;
+  if (gone !== undefined) return;
   // A process that left the group may hold the outputs open for ever; they are of no use any more.
   child.stdout?.destroy();
   child.stderr?.destroy();

@@ -1,11 +1,10 @@
 // What differs between the processor architectures that images are built for, as data.
 
-import { arch } from "node:os";
-import { SmolVMError } from "../errors/smolvm-error.js";
+import { type Architecture, hostArchitecture } from "../host/architecture.js";
 import type { KernelFormat } from "./kernel-format.js";
 
-/** One processor architecture. */
-export interface Architecture {
+/** One processor architecture, as images see it. */
+export interface ImageArchitecture {
   /** Debian's name, e.g. `"amd64"`. */
   readonly debianName: string;
   readonly kernelPackage: string;
@@ -15,14 +14,14 @@ export interface Architecture {
   readonly kernelFormatsText: string;
 }
 
-const architectures: Readonly<Record<string, Architecture>> = {
-  x64: {
+const architectures: Readonly<Record<Architecture, ImageArchitecture>> = {
+  x86_64: {
     debianName: "amd64",
     kernelPackage: "linux-image-cloud-amd64",
     kernelFormats: ["elf-pvh", "bzimage"],
     kernelFormatsText: "a Linux kernel: an x86-64 bzImage, or an ELF vmlinux with a PVH entry point",
   },
-  arm64: {
+  aarch64: {
     debianName: "arm64",
     kernelPackage: "linux-image-cloud-arm64",
     kernelFormats: ["arm64-image", "arm64-zboot", "gzip"],
@@ -31,16 +30,10 @@ const architectures: Readonly<Record<string, Architecture>> = {
 };
 
 /**
- * The architecture of this host, which is that of its guests.
+ * That of this host, which its guests have too.
  *
- * @throws {HOST_UNSUPPORTED} on any other than x64 and arm64.
+ * @throws {HOST_UNSUPPORTED} on any that SmolVM does not know.
  */
-export function hostArchitecture(): Architecture {
-  const architecture = architectures[arch()];
-  if (architecture === undefined) {
-    throw new SmolVMError("HOST_UNSUPPORTED", `Cannot run VMs on "${arch()}": SmolVM knows x64 and arm64`, {
-      details: { architecture: arch() },
-    });
-  }
-  return architecture;
+export function imageArchitecture(): ImageArchitecture {
+  return architectures[hostArchitecture()];
 }

@@ -1,11 +1,9 @@
 // Which programs and permissions an image build needs of this host, and which of them are missing.
 
-import { constants } from "node:fs";
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
-import { join } from "node:path";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { hostToolEnvironment } from "./host-tool.js";
+import { findProgram } from "../host/find-program.js";
 
 /** Something that a build needs and this host lacks. */
 export interface MissingBuildTool {
@@ -42,11 +40,10 @@ export function isRoot(): boolean {
 
 /** Everything that is missing; empty on a host that can build images. */
 export async function findMissingBuildTools(): Promise<readonly MissingBuildTool[]> {
-  const directories = (hostToolEnvironment()["PATH"] ?? "").split(":").filter((directory) => directory !== "");
   const missing: MissingBuildTool[] = [];
   for (const tool of tools) {
     if (tool.isForOrdinaryUsers && isRoot()) continue;
-    if (await isInstalled(tool.program, directories)) continue;
+    if (findProgram(tool.program) !== undefined) continue;
     missing.push({ name: tool.program, remedy: `apt install ${tool.package}` });
   }
   if (!isRoot()) missing.push(...(await findMissingSubordinateIds()));
@@ -69,17 +66,6 @@ export async function requireBuildTools(): Promise<void> {
     details: { missing },
     hint: missing.map(({ remedy }) => remedy).join("; "),
   });
-}
-
-async function isInstalled(program: string, directories: readonly string[]): Promise<boolean> {
-  for (const directory of directories) {
-    const isThere = await access(join(directory, program), constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return true;
-  }
-  return false;
 }
 
 /** Ranges of ids that mmdebstrap maps into its user namespace, subuid(5). */

@@ -4,7 +4,7 @@ import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { extname, resolve } from "node:path";
 import { invalidConfig } from "../errors/invalid-config.js";
-import { hostArchitecture } from "./architecture.js";
+import { imageArchitecture } from "./architecture.js";
 import { qcow2DiskSize, rawDiskSize } from "./disk-size.js";
 import { detectKernelFormat, type KernelFormat } from "./kernel-format.js";
 
@@ -40,7 +40,7 @@ export async function inspectCustomFiles(request: CustomFilesRequest): Promise<C
 }
 
 async function inspectKernel(path: string) {
-  const { kernelFormats, kernelFormatsText } = hostArchitecture();
+  const { kernelFormats, kernelFormatsText } = imageArchitecture();
   return withFile({ field: "kernelPath", path }, async (file, absolute) => {
     const format = await detectKernelFormat(file);
     if (format === undefined || !kernelFormats.includes(format)) {

@@ -72,7 +72,7 @@ export class ImageCatalogue {
   }
 
   async point(name: string, pointer: ImagePointer): Promise<void> {
-    await mkdir(this.#namesDir, { recursive: true });
+    await mkdir(this.#namesDir, { recursive: true, mode: 0o755 });
     await writeFileAtomically(this.#pointerPath(name), `${JSON.stringify(pointer)}\n`);
   }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Deadline } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { hostArchitecture } from "./architecture.js";
+import { imageArchitecture } from "./architecture.js";
 import type { BuildImageOptions } from "./build-image.js";
 import { KERNEL_FILE, MODULES_FILE, ROOTFS_FILE } from "./cache-layout.js";
 import { type ImageArtefact, type ImageCatalogue, listArtefacts } from "./image-catalogue.js";
@@ -85,13 +85,13 @@ export class ImageProvider {
   async #find(recipe: ImageRecipe): Promise<string | undefined> {
     const { catalogue } = this.#options;
     const pointer = await catalogue.pointer(recipe.name);
-    if (pointer?.recipeKey !== recipeKey(recipe, hostArchitecture())) return undefined;
+    if (pointer?.recipeKey !== recipeKey(recipe, imageArchitecture())) return undefined;
     return (await catalogue.manifest(pointer.digest)) === undefined ? undefined : pointer.digest;
   }
 
   async #build(recipe: ImageRecipe, { deadline, onProgress = () => {} }: ProvideOptions): Promise<string> {
     const { cacheDir, catalogue, mirror, programVersion, buildImage } = this.#options;
-    const architecture = hostArchitecture();
+    const architecture = imageArchitecture();
     await sweepStaging(cacheDir);
     const build = { recipe, architecture, mirror, cacheDir, programVersion, deadline, onProgress };
     const digest = await buildImage(build);

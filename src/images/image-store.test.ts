@@ -3,7 +3,7 @@ import { arch } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
-import { hostArchitecture } from "./architecture.js";
+import { imageArchitecture } from "./architecture.js";
 import { arm64Image, bzImage, elfKernel } from "./fixtures/kernels.js";
 import { memoryLock } from "./fixtures/memory-lock.js";
 import { ampleDeadline, scratchDirectory } from "./fixtures/scratch.js";
@@ -28,7 +28,7 @@ beforeEach(async () => {
 
 /** Puts a tiny image where the store looks for `debian`. */
 async function plantDebian(): Promise<string> {
-  const [recipe, architecture] = [recipeFor("debian"), hostArchitecture()];
+  const [recipe, architecture] = [recipeFor("debian"), imageArchitecture()];
   const common = { recipe, architecture, cacheDir, mirror: undefined, programVersion: "1.0.0" };
   const digest = await buildTinyImage({ ...common, deadline: ampleDeadline(), onProgress: () => {} });
   await new ImageCatalogue(cacheDir).point("debian", { digest, recipeKey: recipeKey(recipe, architecture) });

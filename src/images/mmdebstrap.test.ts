@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { hostArchitecture } from "./architecture.js";
+import { imageArchitecture } from "./architecture.js";
 import { recipeFor } from "./image-name.js";
 import { type MmdebstrapRun, mmdebstrapArgv } from "./mmdebstrap.js";
 
@@ -10,7 +10,7 @@ const run: MmdebstrapRun = {
   leaveOut: ["/a/*"],
   target: "/t.tar",
 };
-const context = { recipe: recipeFor("debian"), architecture: hostArchitecture(), mirror: undefined };
+const context = { recipe: recipeFor("debian"), architecture: imageArchitecture(), mirror: undefined };
 
 test("names suite and target last, and no mirror unless asked", () => {
   const argv = mmdebstrapArgv(run, context, undefined);

@@ -20,7 +20,7 @@ export interface PublishOptions {
  * @returns False when somebody else published there first; `staged` is then still there.
  */
 export async function publishDirectory(staged: string, { target, moveOldTo }: PublishOptions): Promise<boolean> {
-  await mkdir(dirname(target), { recursive: true });
+  await mkdir(dirname(target), { recursive: true, mode: 0o755 });
   if (moveOldTo !== undefined) await moveAside(target, moveOldTo);
   try {
     await rename(staged, target);

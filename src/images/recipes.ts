@@ -1,7 +1,7 @@
 // What each named image is made of, as data. How it is made is in build-image.ts.
 
 import { createHash } from "node:crypto";
-import type { Architecture } from "./architecture.js";
+import type { ImageArchitecture } from "./architecture.js";
 
 /** Everything that decides what a built image holds. A change of any of it means a rebuild. */
 export interface ImageRecipe {
@@ -49,7 +49,7 @@ const debian: ImageRecipe = {
 export const IMAGE_RECIPES: ReadonlyMap<string, ImageRecipe> = new Map([[debian.name, debian]]);
 
 /** Changes whenever building `recipe` for `architecture` would give something else. */
-export function recipeKey(recipe: ImageRecipe, architecture: Architecture): string {
+export function recipeKey(recipe: ImageRecipe, architecture: ImageArchitecture): string {
   const everything = JSON.stringify([BUILDER_VERSION, architecture.debianName, architecture.kernelPackage, recipe]);
   return createHash("sha256").update(everything).digest("hex");
 }

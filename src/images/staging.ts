@@ -15,7 +15,8 @@ export async function withStaging<T>(cacheDir: string, body: (directory: string)
   const owner = await selfIdentity();
   const { stagingDir } = cacheLayout(cacheDir);
   const directory = join(stagingDir, `${owner.pid}-${tagOf(owner)}-${randomBytes(6).toString("hex")}`);
-  await mkdir(stagingDir, { recursive: true });
+  // Whatever the umask is: a cache that others may write to is refused.
+  await mkdir(stagingDir, { recursive: true, mode: 0o755 });
   await mkdir(directory, { mode: 0o700 });
   try {
     return await body(directory);

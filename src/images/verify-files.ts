@@ -1,17 +1,21 @@
-// Verifies the cache's part in what an existing VM boots from, when it is started again.
+// Verifies what an existing VM boots from, when it is started again.
 
-import { dirname, sep } from "node:path";
-import { SmolVMError } from "../errors/smolvm-error.js";
+import { dirname, extname, sep } from "node:path";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CacheContext } from "./cache-context.js";
+import { inspectCustomFiles } from "./custom-files.js";
 import { readManifest } from "./manifest.js";
 import { verifyArtefacts } from "./verification.js";
 
 /**
- * @param paths Files that a VM boots from. Those outside the cache are the user's own and are not looked at.
+ * @param paths Files that a VM boots from. Of those outside the cache, the user's own, only a qcow2 disk is looked at:
+ *   its header may have come to name other files of the host since it was accepted.
  * @throws {IMAGE_FAILED} naming the file that is gone or not what was recorded.
  */
 export async function verifyFiles(paths: readonly string[], cache: CacheContext): Promise<void> {
-  const cached = paths.filter((path) => path.startsWith(cache.cacheDir + sep));
+  const isCached = (path: string) => path.startsWith(cache.cacheDir + sep);
+  for (const path of paths.filter((path) => !isCached(path) && extname(path) === ".qcow2")) await verifyQcow2(path);
+  const cached = paths.filter(isCached);
   for (const directory of new Set(cached.map((path) => dirname(path)))) {
     const manifest = await readManifest(directory);
     if (manifest === undefined) {
@@ -21,5 +25,19 @@ export async function verifyFiles(paths: readonly string[], cache: CacheContext)
       });
     }
     await verifyArtefacts(directory, manifest, cache);
+  }
+}
+
+async function verifyQcow2(path: string): Promise<void> {
+  try {
+    await inspectCustomFiles({ rootfsPath: path });
+  } catch (error) {
+    if (!isSmolVMError(error, "INVALID_CONFIG")) throw error;
+    const { expected } = error.details;
+    throw new SmolVMError("IMAGE_FAILED", `Cannot boot from "${path}": expected ${expected}`, {
+      details: { path, expected },
+      cause: error,
+      hint: "Put back the disk that the VM was created with, or create the VM anew.",
+    });
   }
 }

@@ -22,9 +22,9 @@ export type NetworkRequest =
   | {
       readonly mode: "user";
       readonly ports: readonly PortForward[];
-      /** CIDRs that are reached although they are private. Default none. */
+      /** CIDRs that are reached although they are private. Default none; not offered to users yet. */
       readonly allowedNetworks?: readonly string[];
-      /** False closes everything but DNS and the forwarded ports. Default true. */
+      /** False closes everything but the forwarded ports. Default true; not offered to users yet. */
       readonly egress?: boolean;
     };
 

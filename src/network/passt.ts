@@ -2,12 +2,14 @@
 
 import { access, chown, mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { Deadline } from "../base/deadline.js";
+import type { Deadline } from "../base/deadline.js";
 import { pollUntil } from "../base/sleep.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted, waitError } from "../errors/wait-errors.js";
-import { childEnvironment } from "../host/paths.js";
-import { signalGroup, spawnProgram } from "../host/process.js";
+import { endProcessGroup } from "../host/end-process.js";
+import { bareEnvironment } from "../host/paths.js";
+import { spawnProgram } from "../host/process.js";
+import { identifyProcess } from "../host/process-identity.js";
 import type { UserNetworkPlan } from "./network-plan.js";
 import { guardArgv } from "./passt-argv.js";
 import { passtFailure } from "./passt-failure.js";
@@ -20,29 +22,23 @@ export interface StartPasstOptions {
   /** Path of the `netguard` program. */
   readonly guardPath: string;
   readonly deadline: Deadline;
-  /** Whom to become when this program is root. Default `nobody` (65534). The VMM's uid, if that is not root. */
-  readonly runAs?: { readonly uid: number; readonly gid: number };
   /** How long the network waits for the VMM before it gives up and ends, in milliseconds. Default 60 000. */
   readonly acceptTimeoutMs?: number;
 }
 
-/** A running user network. */
-export interface PasstHandle {
+/** A running user network. It ends with its VMM; to end it earlier, end netguard's process group. */
+export interface StartedPasst {
   /** netguard's pid; it leads the process group that passt is in too. */
   readonly pid: number;
   /** Takes exactly one VMM: `-netdev stream,server=off,addr.type=unix,addr.path=<socketPath>`. */
   readonly socketPath: string;
-  /** Ends both processes and removes the directory. Calling it twice is fine. */
-  stop(): Promise<void>;
 }
 
-/** Debian's, and everybody's, `nobody` and `nogroup`. */
+/** Whom netguard and passt become when this program is root: Debian's, and everybody's, `nobody` and `nogroup`. */
 const NOBODY = { uid: 65_534, gid: 65_534 } as const;
 const ACCEPT_TIMEOUT_MS = 60_000;
-/** Time between SIGTERM and SIGKILL, in milliseconds. */
-const TERM_GRACE_MS = 1_000;
-/** Time for the kernel to take down what was killed; a slow init may leave zombies longer, which hold nothing. */
-const KILLED_WAIT_MS = 200;
+/** Time between SIGTERM and SIGKILL, in milliseconds: netguard ends passt first, and gives it a second. */
+const TERM_GRACE_MS = 2_000;
 /** What an error keeps of the log, in bytes. netguard bounds the log itself to little more than 64 KiB. */
 const LOG_TAIL_BYTES = 4_096;
 /** Name of the socket inside `net`. */
@@ -53,7 +49,7 @@ const SOCKET_PATH_LIMIT_BYTES = 107;
 /**
  * Starts the user network of one VM and waits until its socket takes the VMM.
  *
- * `dir/net` gets mode 0700 and, under root, belongs to `runAs`: only that uid and root can reach the socket. The
+ * `dir/net` gets mode 0700 and, under root, belongs to `nobody`: only that uid and root can reach the socket. The
  * processes work with relative paths, so they do not need to get through `dir` itself; a VMM that is not root does.
  * After any failure neither process, socket nor `dir/net` is left.
  *
@@ -63,13 +59,13 @@ const SOCKET_PATH_LIMIT_BYTES = 107;
  * @throws {TIMEOUT} when it is not ready by the deadline.
  * @throws {ABORTED} when the deadline's signal fires.
  */
-export async function startPasst(options: StartPasstOptions): Promise<PasstHandle> {
+export async function startPasst(options: StartPasstOptions): Promise<StartedPasst> {
   const { deadline } = options;
   const netDir = join(options.dir, "net");
   const socketPath = join(netDir, SOCKET_NAME);
   requireHost(socketPath);
   throwIfAborted("Start of the user network", deadline.signal);
-  const runAs = process.getuid?.() === 0 ? (options.runAs ?? NOBODY) : undefined;
+  const runAs = process.getuid?.() === 0 ? NOBODY : undefined;
   const argv = guardArgv(options.plan, {
     guardPath: options.guardPath,
     socketName: SOCKET_NAME,
@@ -86,11 +82,12 @@ export async function startPasst(options: StartPasstOptions): Promise<PasstHandl
     if (isReady === undefined) throw waitError("Start of the user network", deadline);
     const ended = outcome();
     if (ended !== undefined) throw await passtFailure({ argv, ...ended, log: await tail(netDir) }, options.plan.ports);
-    return { pid, socketPath, stop: () => stop(pid, outcome, netDir) };
+    return { pid, socketPath };
   } catch (error) {
-    if (running !== undefined) {
-      if (running.outcome() === undefined) signalGroup(running.pid, "SIGTERM");
-      await endGroup(running.pid, running.outcome);
+    // While its end was not seen the pid is still netguard's: this program is its parent.
+    if (running !== undefined && running.outcome() === undefined) {
+      const identity = await identifyProcess(running.pid);
+      if (identity !== undefined) await endProcessGroup(identity, TERM_GRACE_MS);
     }
     await rm(netDir, { recursive: true, force: true });
     throw error;
@@ -136,7 +133,7 @@ async function spawnGuard(argv: readonly string[], netDir: string): Promise<Runn
   try {
     const child = await spawnProgram(argv, {
       cwd: netDir,
-      env: childEnvironment(),
+      env: bareEnvironment(),
       stdio: ["ignore", "ignore", log.fd],
       detached: true,
     });
@@ -152,30 +149,6 @@ async function spawnGuard(argv: readonly string[], netDir: string): Promise<Runn
     return { pid: child.pid, outcome: () => ended };
   } finally {
     await log.close();
-  }
-}
-
-async function stop(pid: number, outcome: () => Exit | undefined, netDir: string): Promise<void> {
-  // An end that is known already must not be signalled: the pid may be somebody else's by now.
-  if (outcome() === undefined) signalGroup(pid, "SIGTERM");
-  await endGroup(pid, outcome);
-  await rm(netDir, { recursive: true, force: true });
-}
-
-/** Waits until both processes are gone, by force after a while. Polls, so that a waiting program stays alive. */
-async function endGroup(pid: number, outcome: () => Exit | undefined): Promise<void> {
-  const isGone = () => (outcome() !== undefined && !groupExists(pid)) || undefined;
-  if (await pollUntil(isGone, Deadline.after(TERM_GRACE_MS))) return;
-  signalGroup(pid, "SIGKILL");
-  await pollUntil(isGone, Deadline.after(KILLED_WAIT_MS));
-}
-
-function groupExists(groupId: number): boolean {
-  try {
-    process.kill(-groupId, 0);
-    return true;
-  } catch {
-    return false;
   }
 }
 

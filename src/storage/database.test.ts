@@ -1,5 +1,6 @@
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -11,8 +12,10 @@ import {
 import { join } from "node:path";
 import { DatabaseSync } from "@photostructure/sqlite";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { runProgram } from "../host/process.js";
 import { Database, isConstraintError } from "./database.js";
 import { CACHE_SCHEMA, STATE_SCHEMA } from "./migrations.js";
+import { compileProgram } from "./testing/compiled.js";
 import { scratchDirectory } from "./testing/scratch-store.js";
 
 const { file: DATABASE_FILE, migrations: MIGRATIONS } = STATE_SCHEMA;
@@ -93,18 +96,66 @@ describe("the schema", () => {
 
 describe("files", () => {
   test("only their owner can read, journal included", () => {
-    const stateDir = scratchDirectory();
-    chmodSync(stateDir, 0o777);
+    const parent = join(scratchDirectory(), "made");
+    const stateDir = join(parent, "too");
     const before = process.umask(0);
     try {
       open(stateDir).run("INSERT INTO verdicts VALUES ('a', 'b', 1)");
     } finally {
       process.umask(before);
     }
-    expect(mode(stateDir)).toBe("700");
+    expect([mode(parent), mode(stateDir)]).toEqual(["700", "700"]);
     const names = readdirSync(stateDir).sort();
     expect(names).toEqual([DATABASE_FILE, `${DATABASE_FILE}-shm`, `${DATABASE_FILE}-wal`]);
     for (const name of names) expect([name, mode(join(stateDir, name))]).toEqual([name, "600"]);
+  });
+
+  test("a directory that was there keeps its mode", () => {
+    const stateDir = scratchDirectory();
+    chmodSync(stateDir, 0o755);
+    open(stateDir);
+    expect(mode(stateDir)).toBe("755");
+  });
+
+  test.each([0o1777, 0o777, 0o720, 0o702])("a directory of mode %o, to which others can write, is refused", (bits) => {
+    for (const schema of [STATE_SCHEMA, CACHE_SCHEMA]) {
+      const directory = scratchDirectory();
+      chmodSync(directory, bits);
+      expect(() => Database.open(directory, schema)).toThrow(
+        expect.objectContaining({
+          code: "STORAGE_FAILED",
+          details: { path: directory, uid: process.getuid?.(), mode: bits.toString(8) },
+          hint: expect.stringContaining("chmod go-w"),
+        }),
+      );
+      expect([statSync(directory).mode & 0o7777, readdirSync(directory)]).toEqual([bits, []]);
+    }
+  });
+
+  test("a directory of another user is refused, also to root", () => {
+    const isRoot = process.getuid?.() === 0;
+    const stateDir = isRoot ? scratchDirectory() : "/";
+    if (isRoot) chownSync(stateDir, 65_534, 65_534);
+    expect(() => Database.open(stateDir)).toThrow(
+      expect.objectContaining({ code: "STORAGE_FAILED", message: expect.stringContaining("belongs to user") }),
+    );
+    expect(existsSync(join(stateDir, DATABASE_FILE))).toBe(false);
+  });
+
+  test("a place where no directory can be made is refused, at once", () => {
+    for (const place of ["/proc/smolvm", "/proc/smolvm/a/b", "/proc/self/fd/smolvm/a"]) {
+      expect(() => Database.open(place)).toThrow(isStorageError);
+    }
+  });
+
+  test("a link to a directory of ours is followed, one to nowhere is refused", () => {
+    const [target, links] = [scratchDirectory(), scratchDirectory()];
+    symlinkSync(target, join(links, "good"));
+    symlinkSync(join(links, "nowhere"), join(links, "bad"));
+    open(join(links, "good"));
+    expect(existsSync(join(target, DATABASE_FILE))).toBe(true);
+    expect(() => Database.open(join(links, "bad"))).toThrow(isStorageError);
+    expect(() => Database.open(join(links, "bad", "more"))).toThrow(isStorageError);
   });
 
   test("that were open to others are closed to them", () => {
@@ -204,3 +255,18 @@ test("SQLite's errors are ours", () => {
   db.close();
   expect(() => db.all("SELECT * FROM vms")).toThrow(isStorageError);
 });
+
+test("several processes may open the same fresh directory at once", async () => {
+  const [processes, rounds] = [3, 30];
+  const opener = compileProgram(scratchDirectory(), "opener");
+  const parent = scratchDirectory();
+  const running = Array.from({ length: processes }, (_, index) =>
+    runProgram([process.execPath, opener, parent, `p${index}`, String(processes), String(rounds)], {
+      timeoutMs: 15_000,
+    }),
+  );
+  await Promise.all(running);
+  for (let round = 0; round < rounds; round++) {
+    expect(open(join(parent, `state-${round}`, "below")).all("SELECT * FROM verdicts")).toHaveLength(processes);
+  }
+}, 20_000);

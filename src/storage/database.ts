@@ -1,13 +1,16 @@
 // Opens the SQLite file, brings its schema up to date and turns SQLite's errors into ours.
 
-import { chmodSync, closeSync, constants, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from "@photostructure/sqlite";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { type Schema, STATE_SCHEMA } from "./migrations.js";
+import { makeOwnDirectory } from "./own-directory.js";
 
 /** How long a statement waits for another process's transaction, in milliseconds. */
 const BUSY_TIMEOUT_MS = 15_000;
+/** Pause between two tries at what SQLite does not wait for by itself, in milliseconds. */
+const BUSY_PAUSE_MS = 5;
 
 /** Primary result codes of SQLite that get an error of their own (https://www.sqlite.org/rescode.html). */
 const SQLITE_BUSY = 5;
@@ -27,16 +30,16 @@ export class Database {
   }
 
   /**
-   * Opens or creates a database; its directory becomes 0700, the file 0600.
+   * Opens or creates a database; the file becomes 0600, its directory 0700 if it is made here.
    *
    * @param schema Default: that of a state directory.
-   * @throws {STORAGE_FAILED} when it cannot be opened, or was written by a newer version.
+   * @throws {STORAGE_FAILED} when it cannot be opened, was written by a newer version, or others can write to its
+   *   directory. @throws {BUSY}
    */
   static open(directory: string, schema: Schema = STATE_SCHEMA): Database {
     const path = join(directory, schema.file);
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      chmodSync(directory, 0o700);
+      makeOwnDirectory(directory);
       // Created by us first: SQLite gives its -wal and -shm files the mode of the main file.
       closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600));
       chmodSync(path, 0o600);
@@ -107,8 +110,9 @@ export class Database {
   }
 
   #configure(path: string, migrations: Schema["migrations"]): void {
+    this.#switchToWal();
     // NORMAL: a power cut may lose the last commits, never the file's integrity; a killed process loses nothing.
-    this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;");
+    this.#db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;");
     const readVersion = () => Number(this.get("PRAGMA user_version")?.user_version ?? 0);
     if (readVersion() === migrations.length) return;
     this.transaction(() => {
@@ -123,6 +127,21 @@ export class Database {
       for (const step of migrations.slice(version)) this.#db.exec(step);
       this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
     });
+  }
+
+  /** The first switch of a new file fails at once while another process does the same: SQLite's own wait is not for it. */
+  #switchToWal(): void {
+    const givesUpAtMs = performance.now() + BUSY_TIMEOUT_MS;
+    for (;;) {
+      try {
+        this.#db.exec("PRAGMA journal_mode = WAL");
+        return;
+      } catch (error) {
+        const failure = translate(error);
+        if (failure.code !== "BUSY" || performance.now() >= givesUpAtMs) throw failure;
+        pause(BUSY_PAUSE_MS);
+      }
+    }
   }
 
   #guard<T>(sql: string, use: (statement: StatementSyncInstance) => T): T {
@@ -142,6 +161,11 @@ export class Database {
 /** True for the error of a violated UNIQUE, PRIMARY KEY, FOREIGN KEY or CHECK rule. */
 export function isConstraintError(error: unknown): boolean {
   return error instanceof SmolVMError && error.details.sqliteCode === SQLITE_CONSTRAINT;
+}
+
+/** Blocks the thread, as SQLite's own waits do. */
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 function translate(error: unknown): SmolVMError {

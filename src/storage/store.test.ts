@@ -9,7 +9,7 @@ import type { CacheStore } from "./cache-store.js";
 import { Database } from "./database.js";
 import { CACHE_SCHEMA } from "./migrations.js";
 import type { Store } from "./store.js";
-import { compileRacer } from "./testing/compiled.js";
+import { compileProgram } from "./testing/compiled.js";
 import { deadProcess, scratchCacheStore, scratchDirectory, scratchStore } from "./testing/scratch-store.js";
 
 const alice: ProcessIdentity = { pid: 100, startTime: "1000", bootId: "boot" };
@@ -310,7 +310,7 @@ describe("four processes at once", () => {
   const ROUNDS = 25;
 
   test("lose nothing, share nothing and see no error of SQLite", async () => {
-    const racer = compileRacer(scratchDirectory());
+    const racer = compileProgram(scratchDirectory(), "racer");
     const raced = scratchDirectory();
     const names = Array.from({ length: PROCESSES }, (_, index) => `racer${index}`);
     const running = names.map((name) =>
@@ -341,7 +341,7 @@ describe("four processes at once", () => {
   });
 
   test("may all be the first", async () => {
-    const racer = compileRacer(scratchDirectory());
+    const racer = compileProgram(scratchDirectory(), "racer");
     for (let round = 0; round < 2; round++) {
       const raced = scratchDirectory();
       const running = ["a", "b", "c", "d"].map((name) =>

@@ -66,9 +66,9 @@ test("an option that there is not is named, its value not shown", () => {
 });
 
 test.each([
-  [{ "A=B": "s3cr3t" }, "env.A=B"],
-  [{ "": "s3cr3t" }, "env."],
-  [{ "a\nb": "s3cr3t" }, "env.a\nb"],
+  [{ "A=s3cr3t": "" }, "env"],
+  [{ "": "s3cr3t" }, "env"],
+  [{ "a\ns3cr3t": "" }, "env"],
   [{ A: "s3cr3t\0" }, "env.A"],
   [{ A: { b: "s3cr3t" } }, "env.A"],
 ])("the environment's values are never shown: %#", (env, field) => {

@@ -5,6 +5,7 @@ import { invalidConfig } from "../errors/invalid-config.js";
 import type { OutputSink } from "../guest/exec-stream.js";
 import type { CommandInput } from "../guest/run-command.js";
 import type { Environment } from "./environment-file.js";
+import { refusal } from "./refusal.js";
 
 /** Default bound of a command, in milliseconds. */
 const DEFAULT_TIMEOUT_MS = 600_000;
@@ -85,7 +86,9 @@ export interface CheckedCommandOptions extends CommandOptions {
 /** @throws {INVALID_CONFIG} naming the option. */
 export function checkCommandOptions(options: CommandOptions = {}): CheckedCommandOptions {
   const parsed = schema.safeParse(options);
-  if (!parsed.success) throw refusal(parsed.error.issues[0], options);
+  if (!parsed.success) {
+    throw refusal(parsed.error.issues, { input: options, name: "options", unknownField: "no option of this name" });
+  }
   return {
     ...options,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
@@ -106,18 +109,4 @@ export function checkShellLine(command: string): void {
   if (typeof command !== "string" || command.trim() === "" || command.includes("\0")) {
     throw invalidConfig({ field: "command", value: command, expected: "a shell command, a text without NUL" });
   }
-}
-
-function refusal(issue: z.core.$ZodIssue | undefined, options: CommandOptions): Error {
-  // Whatever it is: a misspelt `env` holds secrets too.
-  const hidden = { value: "(hidden)" };
-  if (issue?.code === "unrecognized_keys") {
-    return invalidConfig({ field: issue.keys[0] ?? "", ...hidden, expected: "no option of this name" });
-  }
-  const [name = "options"] = issue?.path ?? [];
-  const field = issue?.path.map(String).join(".") || "options";
-  const expected = (issue?.code === "invalid_key" ? issue.issues[0]?.message : issue?.message) ?? "options";
-  if (name === "env" || name === "stdin") return invalidConfig({ field, ...hidden, expected });
-  const value = name === "options" ? options : options[name as keyof CommandOptions];
-  return invalidConfig({ field, value, expected });
 }

@@ -23,11 +23,14 @@ function isUsedByTenant(ctx: VmContext, stateDir: string, path: string): boolean
     ctx.cache().removeTenant(stateDir);
     return false;
   }
-  const store = new Store(stateDir);
+  let store: Store | undefined;
   try {
+    store = new Store(stateDir);
     return isUsedBy(store, path);
+  } catch {
+    return true; // What cannot be read may well use it.
   } finally {
-    store.close();
+    store?.close();
   }
 }
 

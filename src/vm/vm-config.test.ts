@@ -188,9 +188,11 @@ describe("nested fields", () => {
 describe("the environment's values are never shown", () => {
   const secret = "s3cr3t";
   test.each([
-    ["a name with a dash", { envVars: { "A-B": secret } }, "envVars.A-B"],
-    ["a name that begins with a digit", { envVars: { "1A": secret } }, "envVars.1A"],
-    ["an empty name", { envVars: { "": secret } }, "envVars."],
+    ["a name with a dash", { envVars: { "A-B": secret } }, "envVars"],
+    ["a name that begins with a digit", { envVars: { "1A": secret } }, "envVars"],
+    ["an empty name", { envVars: { "": secret } }, "envVars"],
+    ["a value in the place of a name", { envVars: { [`API_KEY=${secret}`]: "" } }, "envVars"],
+    ["the same with a value of the wrong kind", { envVars: { [`API_KEY=${secret}`]: 5 } }, "envVars"],
     ["a value with NUL", { envVars: { A: `${secret}\0` } }, "envVars.A"],
     ["a value that is too long", { envVars: { A: secret.repeat(ENV_LIMIT) } }, "envVars.A"],
     ["a value that is no text", { envVars: { A: [secret] } }, "envVars.A"],
@@ -232,10 +234,31 @@ describe("fields that do not go together", () => {
   test.each([
     [{ network: "none", ports: [] }],
     [{ ports: [{ guest: 80, host: 0 }, { guest: 80, host: 0 }, { guest: 80 }, { guest: 80 }] }],
+    [
+      {
+        ports: [
+          { guest: 80, host: 8080, hostAddress: "127.0.0.1" },
+          { guest: 80, host: 8080, hostAddress: "127.0.0.2" },
+          { guest: 80, host: 8081, hostAddress: "0.0.0.0" },
+        ],
+      },
+    ],
     [shared],
   ])("these do: %j", (config) => {
     expect(checkConfig(config)).toMatchObject(config);
   });
+});
+
+test("an address that is every address collides with each of them, in any order", () => {
+  const every = { guest: 80, host: 8080, hostAddress: "0.0.0.0" };
+  for (const one of [every, { guest: 81, host: 8080 }, { guest: 81, host: 8080, hostAddress: "127.0.0.2" }]) {
+    for (const ports of [
+      [every, one],
+      [one, every],
+    ]) {
+      expect(refusal({ ports }).details["field"]).toBe("ports");
+    }
+  }
 });
 
 test("a network has a mode in both of its forms", () => {

@@ -3,6 +3,7 @@
 import { isIPv4 } from "node:net";
 import { z } from "zod";
 import { invalidConfig } from "../errors/invalid-config.js";
+import { refusal } from "./refusal.js";
 
 /** Ids of VMs. */
 export const VM_ID_PATTERN = /^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$/;
@@ -14,8 +15,6 @@ const BOOT_ARGS_LIMIT_BYTES = 1024;
 const ENV_ENTRY_LIMIT_BYTES = 128 * 1024 - 1;
 /** All environment entries together, in bytes; leaves room in Linux's limit for arguments. */
 const ENV_LIMIT_BYTES = 1024 * 1024;
-/** Shown in place of a value that may be secret. */
-const HIDDEN = "(hidden)";
 const PORTS_LIMIT = 64;
 const ALLOW_LIMIT = 1024;
 const MOUNTS_LIMIT = 16;
@@ -53,6 +52,7 @@ const network = z.union(
 );
 
 const IP_EXPECTED = "an IPv4 address";
+const EVERY_ADDRESS = "0.0.0.0";
 /** Below it only root may listen, and the network's helper is not root. */
 const FIRST_UNPRIVILEGED_PORT = 1024;
 const HOST_PORT_EXPECTED = `0 or a whole number from ${FIRST_UNPRIVILEGED_PORT} to 65535`;
@@ -173,17 +173,17 @@ export type CheckedConfig = z.output<typeof schema>;
  */
 export function checkConfig(config: unknown): CheckedConfig {
   const parsed = schema.safeParse(config === undefined ? {} : config);
-  if (!parsed.success) throw refusal(parsed.error.issues, config);
+  if (!parsed.success) {
+    throw refusal(parsed.error.issues, { input: config, name: "config", unknownField: "no field of this name" });
+  }
   const checked = parsed.data;
   if (checked.ports.length > 0 && networkModeOf(checked) === "none") {
     throw invalidConfig({ field: "ports", value: checked.ports, expected: 'no ports with network "none"' });
   }
-  const listeners = checked.ports.flatMap(({ host, hostAddress }) =>
-    host ? [`${hostAddress ?? "127.0.0.1"}:${host}`] : [],
-  );
-  const duplicate = firstDuplicate(listeners);
-  if (duplicate !== undefined) {
-    throw invalidConfig({ field: "ports", value: duplicate, expected: "each host address and port once" });
+  const collision = firstCollision(checked.ports);
+  if (collision !== undefined) {
+    const expected = "each host address and port once, 0.0.0.0 counting as every address";
+    throw invalidConfig({ field: "ports", value: collision, expected });
   }
   if (checked.diskMode === "shared" && checked.rootfsPath === undefined) {
     const expected = 'a rootfsPath of your own with diskMode "shared": images are never written to';
@@ -201,44 +201,14 @@ export function networkModeOf({ network }: Pick<CheckedConfig, "network">): "non
   return typeof network === "string" ? network : network.mode;
 }
 
-function firstDuplicate(values: readonly string[]): string | undefined {
-  return values.find((value, index) => values.indexOf(value) !== index);
-}
-
-function refusal(issues: readonly z.core.$ZodIssue[], config: unknown): Error {
-  const issue = issues[0] === undefined ? undefined : innermost(issues[0]);
-  if (issue === undefined) return invalidConfig({ field: "config", value: config, expected: "a VMConfig" });
-  if (issue.code === "unrecognized_keys") {
-    // Whatever it is: a misspelt `envVars` holds secrets too.
-    const field = fieldName([...issue.path, issue.keys[0] ?? ""]);
-    return invalidConfig({ field, value: HIDDEN, expected: "no field of this name" });
-  }
-  const field = fieldName(issue.path) || "config";
-  const value = issue.path[0] === "envVars" ? HIDDEN : valueAt(config, issue.path);
-  const expected = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-  return invalidConfig({ field, value, expected });
-}
-
-/** Of a value with several forms: what is wrong with the form that was meant. */
-function innermost(issue: z.core.$ZodIssue): z.core.$ZodIssue {
-  if (issue.code !== "invalid_union") return issue;
-  const inner = issue.errors
-    .flatMap(([first]) => first ?? [])
-    .find(({ path: at, code }) => at.length > 0 || code === "unrecognized_keys");
-  return inner === undefined ? issue : innermost({ ...inner, path: [...issue.path, ...inner.path] });
-}
-
-function fieldName(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((name, part) => {
-    if (typeof part === "number") return `${name}[${part}]`;
-    return name === "" ? String(part) : `${name}.${String(part)}`;
-  }, "");
-}
-
-function valueAt(config: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (value, part) =>
-      value === null || value === undefined ? undefined : (value as Record<PropertyKey, unknown>)[part],
-    config,
+/** A fixed host port that two forwards would listen on: 0.0.0.0 is every address. */
+function firstCollision(ports: CheckedConfig["ports"]): string | undefined {
+  const listeners = ports.flatMap(({ host, hostAddress = "127.0.0.1" }) => (host ? [{ host, hostAddress }] : []));
+  const collision = listeners.find(({ host, hostAddress }, index) =>
+    listeners.slice(0, index).some((other) => {
+      const addresses = new Set([other.hostAddress, hostAddress]);
+      return other.host === host && (addresses.size === 1 || addresses.has(EVERY_ADDRESS));
+    }),
   );
+  return collision === undefined ? undefined : `${collision.hostAddress}:${collision.host}`;
 }

@@ -2,7 +2,7 @@
 // nothing of this machine's network is touched.
 
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { dnsQuery, type Probe, RawGuest } from "../fixtures/raw-guest.js";
@@ -225,12 +225,20 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
     expect(readdirSync(dir)).toEqual([]);
   });
 
-  it("stops on request, twice without harm, and leaves nothing", async () => {
-    const { starter } = await start();
+  it("ends in order when it is told to, and leaves no process and no socket", async () => {
+    const { starter, result } = await start();
     starter.child.stdin?.write("stop\n");
     await starter.line((line) => line["stopped"] === true);
     expect(namespacePids(HOST)).toHaveLength(2);
-    expect(readdirSync(dir)).toEqual([]);
+    expect(existsSync(String(result["socketPath"]))).toBe(false);
+  });
+
+  it("is told nothing of its starter's environment", async () => {
+    const { result } = await start({}, ["env", "API_KEY=s3cr3t"]);
+    const variables = readFileSync(`/proc/${Number(result["pid"])}/environ`, "utf8")
+      .split("\0")
+      .filter(Boolean);
+    expect(variables.map((variable) => variable.split("=")[0]).sort()).toEqual(["LC_ALL", "PATH"]);
   });
 
   it("works for a user who is not root", async () => {

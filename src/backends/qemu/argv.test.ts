@@ -120,9 +120,17 @@ describe("disks", () => {
     const argv = machineArgv(PROGRAM, { ...machine, disk: { mode: "shared", path: "/my/disk", format } });
     expect(blockdev(argv)).toEqual({
       driver: format,
+      ...(format === "qcow2" ? { backing: null } : {}),
       file: { driver: "file", filename: "/my/disk", discard: "unmap" },
       "node-name": "root",
       discard: "unmap",
+    });
+  });
+
+  test("a base in format qcow2 has no base of its own, whatever its header says", () => {
+    const disk = { ...machine.disk, baseFormat: "qcow2" } as MachineSpec["disk"];
+    expect(blockdev(machineArgv(PROGRAM, { ...machine, disk }))).toMatchObject({
+      backing: { driver: "qcow2", backing: null, file: { filename: "/images/rootfs.ext4" } },
     });
   });
 });

@@ -2,7 +2,7 @@
 // where a comma is just a comma.
 
 import { join } from "node:path";
-import type { Accelerator, MachineDisk, MachineSpec } from "../backend.js";
+import type { Accelerator, DiskFormat, MachineDisk, MachineSpec } from "../backend.js";
 import { QEMU_LANES } from "./features.js";
 import { kernelCommandLine } from "./kernel-command-line.js";
 
@@ -88,14 +88,17 @@ function laneOptions(runtimeDir: string): string[] {
 
 function diskOptions(disk: MachineDisk): string[] {
   const file = (filename: string) => ({ driver: "file", filename, discard: "unmap" });
+  // Told that it has no backing file, QEMU does not open one that the header names: a header that was changed since
+  // the disk was accepted must not lead to files of the host.
+  const standalone = (format: DiskFormat) => ({ driver: format, ...(format === "qcow2" ? { backing: null } : {}) });
   const root =
     disk.mode === "shared"
-      ? { driver: disk.format, file: file(disk.path) }
+      ? { ...standalone(disk.format), file: file(disk.path) }
       : {
           driver: "qcow2",
           file: file(disk.path),
           backing: {
-            driver: disk.baseFormat,
+            ...standalone(disk.baseFormat),
             "read-only": true,
             // The base is shared by all VMs and never written: no lock that would make them exclude each other.
             file: { driver: "file", filename: disk.basePath, "read-only": true, locking: "off" },

@@ -5,7 +5,7 @@ import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Deadline } from "../../base/deadline.js";
 import { deferred } from "../../base/deferred.js";
-import { sleep } from "../../base/sleep.js";
+import { within } from "../../base/within.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { waitError } from "../../errors/wait-errors.js";
 
@@ -35,16 +35,11 @@ export async function qmp(
   deadline: Deadline,
 ): Promise<readonly unknown[]> {
   const socket = createConnection(socketPath);
-  const cancel = new AbortController();
-  const signals = deadline.signal === undefined ? cancel.signal : AbortSignal.any([deadline.signal, cancel.signal]);
-  const expiry = sleep(deadline.remainingMs, signals).then((): never => {
-    throw waitError(`QEMU monitor command "${commands.map(({ execute }) => execute).join(", ")}"`, deadline);
-  });
   try {
-    return await Promise.race([converse(socket, commands), expiry]);
+    return await within(converse(socket, commands), deadline, () => {
+      throw waitError(`QEMU monitor command "${commands.map(({ execute }) => execute).join(", ")}"`, deadline);
+    });
   } finally {
-    cancel.abort();
-    expiry.catch(() => {});
     socket.destroy();
   }
 }

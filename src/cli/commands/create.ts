@@ -26,15 +26,11 @@ export const command: CommandModule<CreateOptions> = {
   async run(context, { options }) {
     const envVars = environment(options.env ?? [], context.host.env);
     const config: VMConfig = { ...vmConfig(options), envVars };
-    const { SmolVM, VmManager } = await context.host.loadSdk();
-    const wait = { signal: context.signal, onProgress: context.onProgress };
-    context.onProgress({ step: options.start ? "Starting a VM" : "Creating a VM" });
-    if (options.start) {
-      const info = await (await SmolVM.create(config, wait)).info();
-      return { data: info, text: info.vmId };
-    }
-    await using manager = new VmManager();
-    const info = await manager.info(await manager.create(config, wait));
+    const { SmolVM } = await context.host.loadSdk();
+    const { signal, onProgress } = context;
+    onProgress({ step: options.start ? "Starting a VM" : "Creating a VM" });
+    const vm = await SmolVM.create(config, { start: options.start, signal, onProgress });
+    const info = await vm.info();
     return { data: info, text: info.vmId };
   },
 };

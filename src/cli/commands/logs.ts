@@ -2,7 +2,6 @@
 
 import type { CommandModule } from "../command.js";
 import { wholeNumber } from "../options/values.js";
-import { printable } from "../output/printable.js";
 
 interface LogsOptions {
   readonly tail?: number;
@@ -18,7 +17,6 @@ export const command: CommandModule<LogsOptions> = {
   async run({ host }, { args: [vmId = ""], options }) {
     const { SmolVM } = await host.loadSdk();
     const log = await (await SmolVM.fromId(vmId)).logs({ tail: options.tail });
-    const text = (host.stdout.isTTY === true ? printable(log) : log).replace(/\n$/, "");
-    return { data: { vmId, log }, text };
+    return { data: { vmId, log }, text: log.replace(/\r?\n$/, "") };
   },
 };

@@ -49,6 +49,11 @@ const RULES: readonly PromiseRule[] = [
     restsOn: ["qemu-sandbox"],
   },
   {
+    id: "vmm-unprivileged",
+    text: "The VMM runs without root's rights",
+    restsOn: ["vmm-user"],
+  },
+  {
     id: "rootless-network",
     text: "Guests reach the internet without root, and cannot reach this host",
     restsOn: ["passt", "default-route"],

@@ -10,20 +10,21 @@ const ROOMS = ["base", "errors", "host", "storage"];
 
 /**
  * @param directory An empty directory to compile into.
- * @returns The path of the compiled `storage/testing/racer.ts`.
+ * @param name Of a program in `storage/testing`.
+ * @returns The path of the compiled program.
  */
-export function compileRacer(directory: string): string {
+export function compileProgram(directory: string, name: "racer" | "opener"): string {
   const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true };
   for (const room of ROOMS) {
-    for (const name of readdirSync(join(SOURCES, room), { recursive: true, encoding: "utf8" })) {
-      if (!name.endsWith(".ts") || name.endsWith(".test.ts") || name.endsWith("compiled.ts")) continue;
-      const path = join(directory, room, name.replace(/\.ts$/, ".js"));
+    for (const file of readdirSync(join(SOURCES, room), { recursive: true, encoding: "utf8" })) {
+      if (!file.endsWith(".ts") || file.endsWith(".test.ts") || file.endsWith("compiled.ts")) continue;
+      const path = join(directory, room, file.replace(/\.ts$/, ".js"));
       mkdirSync(dirname(path), { recursive: true });
-      const text = readFileSync(join(SOURCES, room, name), "utf8");
+      const text = readFileSync(join(SOURCES, room, file), "utf8");
       writeFileSync(path, ts.transpileModule(text, { compilerOptions }).outputText);
     }
   }
   writeFileSync(join(directory, "package.json"), '{"type":"module"}');
   symlinkSync(join(SOURCES, "../node_modules"), join(directory, "node_modules"));
-  return join(directory, "storage/testing/racer.js");
+  return join(directory, `storage/testing/${name}.js`);
 }
