@@ -21,7 +21,7 @@ import (
 	"smolvm.dev/agent/internal/netguard"
 )
 
-// hostAddressesEvery is how often the host's own addresses are read again.
+// hostAddressesEvery is how often the host's own addresses and local routes are read again.
 const hostAddressesEvery = 5 * time.Second
 
 type options struct {
@@ -197,21 +197,14 @@ func accept(path string, limit time.Duration) (net.Conn, error) {
 	return connection, err
 }
 
-// watchHostAddresses keeps the policy's list of the host's own addresses fresh: a laptop changes networks.
+// watchHostAddresses keeps the policy's list of what leads to the host fresh: a laptop changes networks.
 func watchHostAddresses(policy *netguard.Policy) error {
 	read := func() error {
-		addresses, err := net.InterfaceAddrs()
-		if err != nil {
-			return err
+		own, err := netguard.HostNetworks()
+		if err == nil {
+			policy.SetHostNetworks(own)
 		}
-		own := make([]net.IP, 0, len(addresses))
-		for _, address := range addresses {
-			if network, ok := address.(*net.IPNet); ok {
-				own = append(own, network.IP)
-			}
-		}
-		policy.SetHostAddresses(own)
-		return nil
+		return err
 	}
 	if err := read(); err != nil {
 		return fmt.Errorf("cannot read the host's addresses: %w", err)

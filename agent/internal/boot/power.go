@@ -9,8 +9,10 @@ import (
 // restart is its exit.
 var restart bool
 
-// PowerOff ends the VM at once. Whoever wants the disk consistent has seen to that before.
+// PowerOff ends the VM as soon as the console has the last lines. Whoever wants the disk consistent has seen to that
+// before.
 func PowerOff() {
+	theConsole.drain(consoleDrain)
 	how := syscall.LINUX_REBOOT_CMD_POWER_OFF
 	if restart {
 		how = syscall.LINUX_REBOOT_CMD_RESTART

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -12,6 +13,9 @@ const (
 	cgroup2Magic = 0x63677270
 	// retiredLimit bounds the cgroups remembered because something still runs in them.
 	retiredLimit = 1024
+	// taskShare, in percent, is how much of the tasks that the kernel allows may be those of commands. The rest is for
+	// the kernel and for the agent: a Go program that cannot have a thread ends, and with PID 1 the VM.
+	taskShare = 80
 )
 
 // Groups hands out one cgroup for each command. Making and removing them costs milliseconds in a slow guest, so
@@ -47,7 +51,38 @@ func NewGroups(base string) *Groups {
 	return g
 }
 
+// limitTasks bounds the processes and threads of all commands together. A kernel or a mount without the controller
+// leaves them unbounded.
+func limitTasks(base, sysctls string) {
+	most := 0
+	for _, name := range []string{"pid_max", "threads-max"} {
+		text, _ := os.ReadFile(sysctls + "/" + name)
+		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && n > 0 && (most == 0 || n < most) {
+			most = n
+		}
+	}
+	if most == 0 {
+		return
+	}
+	// Only here: the cgroups of single commands need no account of their own, so base may have no other controller.
+	if overwrite(filepath.Dir(base)+"/cgroup.subtree_control", "+pids") == nil {
+		_ = overwrite(base+"/pids.max", strconv.Itoa(most*taskShare/100))
+	}
+}
+
+// overwrite writes a file that is there.
+func overwrite(path, text string) error {
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	_, err = syscall.Write(fd, []byte(text))
+	return err
+}
+
 func (g *Groups) maintain() {
+	limitTasks(g.base, "/proc/sys/kernel")
 	for {
 		if len(g.spare) == 0 {
 			if fresh := g.create(); fresh != nil {
@@ -155,17 +190,17 @@ func (c *group) killByList() error {
 
 // add moves a process into the cgroup, for Go before 1.20, which cannot start it there.
 func (c *group) add(pid int) error {
-	fd, err := syscall.Open(c.path+"/cgroup.procs", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer syscall.Close(fd)
-	_, err = syscall.Write(fd, []byte(strconv.Itoa(pid)))
-	return err
+	return overwrite(c.path+"/cgroup.procs", strconv.Itoa(pid))
 }
 
 // taken tells the background that a new spare is wanted; it is called when the command already runs.
 func (c *group) taken() { c.owner.nudge() }
+
+// populated reports whether a process is left in the cgroup. Killed processes leave it a moment after the kill.
+func (c *group) populated() bool {
+	events, err := os.ReadFile(c.path + "/cgroup.events")
+	return err == nil && strings.Contains(string(events), "populated 1")
+}
 
 // retire closes the cgroup's descriptors and lets the background remove it.
 func (c *group) retire() {

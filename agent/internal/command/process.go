@@ -37,6 +37,9 @@ func (p *Process) Signal(signal syscall.Signal) {
 	}
 }
 
+// emptyPoll is the pause between two looks whether a killed command is gone.
+const emptyPoll = 2 * time.Millisecond
+
 // KillAll kills every process of the command, also those left behind when the command itself has ended.
 func (p *Process) KillAll() {
 	p.groupMu.Lock()
@@ -47,6 +50,20 @@ func (p *Process) KillAll() {
 	}
 	p.Signal(syscall.SIGKILL)
 	killSession(p.Pid)
+}
+
+// AwaitEmpty waits until no process of the command is left, after KillAll, or until the limit has passed. Call it
+// before Release.
+func (p *Process) AwaitEmpty(limit time.Duration) {
+	p.groupMu.Lock()
+	group := p.group
+	p.groupMu.Unlock()
+	if group == nil {
+		return
+	}
+	for end := time.Now().Add(limit); group.populated() && time.Now().Before(end); {
+		time.Sleep(emptyPoll)
+	}
 }
 
 // Release gives the cgroup back. Call it after Done; KillAll then falls back to the session.

@@ -25,19 +25,26 @@ type siginfo struct {
 // A child is first seen without being reaped and then reaped under the lock, so a pid in the table is never one
 // that the kernel has given to somebody else. The lock is not held while forking: an exec from a file system that
 // hangs must not stop the signals and exits of other commands. A child that ends before its start has
-// registered it waits in early.
+// registered it waits in early. A start that hangs keeps all there that ends meanwhile, one entry for a pid; ends from
+// before a later start are not taken for those of its process, which may have got the same pid.
 type Reaper struct {
 	mu       sync.Mutex
 	running  map[int]*Process
 	starting int
-	early    map[int]syscall.WaitStatus // only filled while something is starting
+	begun    uint64           // starts so far
+	early    map[int]earlyEnd // only filled while something is starting
 	started  chan struct{}
 	closed   bool
 }
 
+type earlyEnd struct {
+	status syscall.WaitStatus
+	begun  uint64 // starts that had begun by then
+}
+
 // NewReaper starts the one reaper that a process may have.
 func NewReaper() *Reaper {
-	r := &Reaper{running: make(map[int]*Process), early: make(map[int]syscall.WaitStatus), started: make(chan struct{}, 1)}
+	r := &Reaper{running: make(map[int]*Process), early: make(map[int]earlyEnd), started: make(chan struct{}, 1)}
 	go r.run()
 	return r
 }
@@ -70,7 +77,7 @@ func (r *Reaper) reap(pid int) {
 		delete(r.running, pid)
 		process.ended = true
 	} else if r.starting > 0 {
-		r.early[pid] = status
+		r.early[pid] = earlyEnd{status, r.begun}
 	}
 	r.mu.Unlock()
 	if process != nil {
@@ -85,16 +92,19 @@ func (r *Reaper) start(p *Process, fork func() (int, error)) error {
 		return syscall.ESHUTDOWN
 	}
 	r.starting++
+	r.begun++
+	number := r.begun
 	r.mu.Unlock()
 
 	pid, err := fork()
 
 	r.mu.Lock()
-	status, early := r.early[pid]
+	end, early := r.early[pid]
+	early = early && end.begun >= number
 	if err == nil {
 		p.Pid = pid
+		delete(r.early, pid)
 		if early {
-			delete(r.early, pid)
 			p.ended = true
 		} else {
 			r.running[pid] = p
@@ -102,14 +112,14 @@ func (r *Reaper) start(p *Process, fork func() (int, error)) error {
 	}
 	r.starting--
 	if r.starting == 0 && len(r.early) > 0 {
-		r.early = make(map[int]syscall.WaitStatus)
+		r.early = make(map[int]earlyEnd)
 	}
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	if early {
-		p.finish(status)
+		p.finish(end.status)
 	}
 	select {
 	case r.started <- struct{}{}:

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"smolvm.dev/agent/internal/frame"
@@ -79,5 +80,21 @@ func TestParseAddress(t *testing.T) {
 func TestUnescape(t *testing.T) {
 	if got := unescape(`/a\040b\134`); got != `/a b\` {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestWritableDisks(t *testing.T) {
+	got := writableDisks(`22 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw
+23 22 0:5 / /dev rw,nosuid - devtmpfs devtmpfs rw,size=4k
+24 22 254:0 /a\040b /bind\0401 ro,relatime - ext4 /dev/vda rw,errors=continue
+25 22 254:16 / /data rw master:1 propagate_from:2 - ext4 /dev/vdb ro
+26 22 254:32 / /more rw - xfs /dev/vdc ro,attr2
+27 22 7:0 / /loop rw - ext4 /dev/loop0 rw
+garbage
+- - -
+`)
+	want := []diskMount{{"7:0", "/loop"}, {"254:0", "/bind 1"}, {"254:0", "/"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

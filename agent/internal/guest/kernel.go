@@ -48,13 +48,11 @@ func growRoot() error {
 	if fs.Type != ext4Magic {
 		return errors.New("not ext4")
 	}
-	var stat syscall.Stat_t
-	if err := syscall.Stat("/", &stat); err != nil {
+	device, err := deviceAt("/")
+	if err != nil {
 		return err
 	}
-	major := (stat.Dev >> 8) & 0xfff
-	minor := stat.Dev&0xff | (stat.Dev>>12)&0xfff00
-	text, err := os.ReadFile("/sys/dev/block/" + strconv.FormatUint(major, 10) + ":" + strconv.FormatUint(minor, 10) + "/size")
+	text, err := os.ReadFile("/sys/dev/block/" + device + "/size")
 	if err != nil {
 		return err
 	}
@@ -69,6 +67,17 @@ func growRoot() error {
 	}
 	defer root.Close()
 	return ioctl(root.Fd(), ext4Resize, unsafe.Pointer(&blocks))
+}
+
+// deviceAt returns the device of the file system at path as MAJOR:MINOR.
+func deviceAt(path string) (string, error) {
+	var stat syscall.Stat_t
+	if err := syscall.Stat(path, &stat); err != nil {
+		return "", err
+	}
+	major := (stat.Dev >> 8) & 0xfff
+	minor := stat.Dev&0xff | (stat.Dev>>12)&0xfff00
+	return strconv.FormatUint(major, 10) + ":" + strconv.FormatUint(minor, 10), nil
 }
 
 func ioctl(fd, request uintptr, argument unsafe.Pointer) error {

@@ -43,7 +43,8 @@ const (
 	dnsPort         = 53
 
 	// passt binds the guest's UDP source port on all addresses of the host, so a guest may only use ports that
-	// Linux gives to outgoing sockets (ip(7), ip_local_port_range), never one a host service could want.
+	// Linux gives to outgoing sockets (ip(7), ip_local_port_range), and few of them at a time (sourcePortLimit). Host
+	// services with a port up there, such as WireGuard's 51820 or Tailscale's 41641, are not protected from that.
 	lowestUDPSource = 32768
 )
 
@@ -70,12 +71,26 @@ type Policy struct {
 	forwards map[uint16]bool
 	allow    []Range
 	deny     []Range
-	host     atomic.Value // map[uint32]bool
+	host     atomic.Value // hostNetworks
 	flows    *flowTable
+}
+
+// hostNetworks is what the host answers to itself: single addresses, and whole ranges.
+type hostNetworks struct {
+	addresses map[uint32]bool
+	ranges    []Range
+}
+
+func (h hostNetworks) hold(address uint32) bool {
+	return h.addresses[address] || within(h.ranges, address)
 }
 
 // neverReached are destinations that mean the host itself, its link, or no single machine. No option opens them.
 var neverReached = ranges("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+
+// deniedAnyway are destinations that serve the host alone, whatever -deny says: Azure's WireServer hands out the
+// machine's configuration and certificates. -allow opens them.
+var deniedAnyway = ranges("168.63.129.16/32")
 
 // NewPolicy builds the rules for one guest.
 func NewPolicy(config Config) *Policy {
@@ -83,6 +98,7 @@ func NewPolicy(config Config) *Policy {
 		address:  addressOf(config.Address),
 		network:  rangeOf(config.Network),
 		forwards: map[uint16]bool{},
+		deny:     append([]Range(nil), deniedAnyway...),
 		flows:    newFlowTable(),
 	}
 	copy(policy.mac[:], config.MAC)
@@ -98,16 +114,21 @@ func NewPolicy(config Config) *Policy {
 	for _, network := range config.Deny {
 		policy.deny = append(policy.deny, rangeOf(network))
 	}
-	policy.SetHostAddresses(nil)
+	policy.SetHostNetworks(nil)
 	return policy
 }
 
-// SetHostAddresses replaces the addresses that are the host's own and therefore never reached.
-func (p *Policy) SetHostAddresses(addresses []net.IP) {
-	own := map[uint32]bool{}
-	for _, address := range addresses {
-		if v4 := address.To4(); v4 != nil {
-			own[addressOf(v4)] = true
+// SetHostNetworks replaces the addresses and ranges that lead to the host itself and therefore are never reached.
+func (p *Policy) SetHostNetworks(networks []*net.IPNet) {
+	own := hostNetworks{addresses: map[uint32]bool{}}
+	for _, network := range networks {
+		if network.IP.To4() == nil || len(network.Mask) != net.IPv4len {
+			continue
+		}
+		if r := rangeOf(network); r.mask == ^uint32(0) {
+			own.addresses[r.base] = true
+		} else {
+			own.ranges = append(own.ranges, r)
 		}
 	}
 	p.host.Store(own)
@@ -195,13 +216,15 @@ func (p *Policy) outboundUDP(segment []byte, destination uint32) Verdict {
 	if source < lowestUDPSource || !p.reaches(destination) {
 		return Drop
 	}
-	p.flows.note(flow{guestPort: source, remote: destination, remotePort: port})
+	if !p.flows.note(flow{guestPort: source, remote: destination, remotePort: port}) {
+		return Drop
+	}
 	return Pass
 }
 
 // reaches tells whether the guest may begin a conversation with an address.
 func (p *Policy) reaches(destination uint32) bool {
-	if own := p.host.Load().(map[uint32]bool); own[destination] || p.network.holds(destination) {
+	if p.host.Load().(hostNetworks).hold(destination) || p.network.holds(destination) {
 		return false
 	}
 	return within(p.allow, destination) || !within(p.deny, destination)

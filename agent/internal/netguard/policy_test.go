@@ -25,7 +25,8 @@ func testPolicy() *Policy {
 		Forwards: []uint16{80}, Deny: []*net.IPNet{network("10.0.0.0/8"), network("192.168.0.0/16")},
 		Allow: []*net.IPNet{network("10.9.0.0/16"), network("127.0.0.0/8")},
 	})
-	policy.SetHostAddresses([]net.IP{net.IPv4(198, 51, 100, 2), net.IPv4(10, 9, 0, 2), net.IPv6loopback})
+	policy.SetHostNetworks([]*net.IPNet{network("198.51.100.2/32"), network("10.9.0.2/32"), network("::1/128"),
+		network("198.18.4.0/22")})
 	return policy
 }
 
@@ -65,6 +66,8 @@ func TestDestinations(t *testing.T) {
 		"203.0.113.7": Pass, "1.1.1.1": Pass, "10.9.3.4": Pass,
 		"127.0.0.1": Drop, "127.255.255.255": Drop, "0.0.0.0": Drop, "0.1.2.3": Drop, "169.254.169.254": Drop,
 		"224.0.0.1": Drop, "240.0.0.1": Drop, "255.255.255.255": Drop, "198.51.100.2": Drop, "10.9.0.2": Drop,
+		"198.18.3.255": Pass, "198.18.4.0": Drop, "198.18.7.255": Drop, "198.18.8.0": Pass, // a range that is the host's
+		"168.63.129.16": Drop, "168.63.129.17": Pass,
 		"10.0.2.2": Drop, "10.0.2.3": Drop, "10.0.2.15": Drop, "10.77.0.1": Drop, "192.168.1.1": Drop,
 	} {
 		policy := testPolicy()
@@ -165,6 +168,49 @@ func TestInboundUDPNeedsAQuestion(t *testing.T) {
 	}
 	if !policy.Inbound(frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpAck))) {
 		t.Error("TCP dropped")
+	}
+}
+
+func TestSourcePortsOfUDPAreFew(t *testing.T) {
+	policy := testPolicy()
+	now := time.Unix(1000, 0)
+	policy.flows.now = func() time.Time { return now }
+	send := func(source uint16) Verdict {
+		return policy.Outbound(frame(protocolUDP, guest, "203.0.113.7", udp(source, 80, "x")))
+	}
+	walk := func() (passed int) {
+		for port := lowestUDPSource; port <= 65535; port++ {
+			if send(uint16(port)) == Pass {
+				passed++
+			}
+		}
+		return passed
+	}
+	if passed := walk(); passed != sourcePortLimit || len(policy.flows.sources) > sourcePortLimit {
+		t.Errorf("%d of all ports passed, %d are remembered", passed, len(policy.flows.sources))
+	}
+	// The ports of the first walk stay usable, and keep their places as long as one of them is used.
+	now = now.Add(sourcePortIdle - time.Second)
+	if send(lowestUDPSource) != Pass || send(65535) != Drop {
+		t.Error("a port that passt holds is dropped, or one more passes")
+	}
+	if policy.Outbound(frame(protocolUDP, guest, "10.0.2.3", udp(65535, 53, "q"))) != Resolve {
+		t.Error("DNS needs no port of passt's")
+	}
+	now = now.Add(2 * time.Second)
+	if send(65535) != Pass || len(policy.flows.sources) != 2 {
+		t.Errorf("idle ports are not given back: %d left", len(policy.flows.sources))
+	}
+	if passed := walk(); passed != sourcePortLimit {
+		t.Errorf("%d ports passed in the second window", passed)
+	}
+}
+
+func TestAllowOpensWhatOnlyTheHostShouldReach(t *testing.T) {
+	policy := NewPolicy(Config{MAC: guestMAC, Address: net.IPv4(10, 0, 2, 15), Network: network("10.0.2.0/24"),
+		Allow: []*net.IPNet{network("168.63.129.16/32")}})
+	if policy.Outbound(frame(protocolTCP, guest, "168.63.129.16", tcp(40000, 80, tcpSyn))) != Pass {
+		t.Error("an exception does not count")
 	}
 }
 

@@ -104,6 +104,12 @@ func (e *exec) kill() {
 	}
 }
 
+func (e *exec) wasKilled() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.killed
+}
+
 // abandon ends the command because nobody is there any more to hear of it.
 func (e *exec) abandon() {
 	e.mu.Lock()

@@ -5,10 +5,14 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"smolvm.dev/agent/internal/command"
 	"smolvm.dev/agent/internal/frame"
 )
+
+// killLimit bounds the wait for the processes of a killed command: one may hang in the kernel.
+const killLimit = 3 * time.Second
 
 // run is the life of a command, from the request to EXITED or FAILED.
 func (e *exec) run() {
@@ -43,6 +47,10 @@ func (e *exec) run() {
 	<-process.Done
 	if !request.keepOrphans {
 		process.KillAll()
+	}
+	if e.wasKilled() {
+		// Whoever kills a command is told of its end when all of it is gone.
+		process.AwaitEmpty(killLimit)
 	}
 	e.mu.Lock()
 	e.ended = true

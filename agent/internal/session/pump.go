@@ -47,40 +47,48 @@ func (p *pump) interrupt() { _ = p.file.SetReadDeadline(past) }
 // run returns when the output has ended, or the command has and what the pipe then held is sent.
 func (p *pump) run() {
 	defer p.file.Close()
+	if p.stream() {
+		// Whoever else holds the pipe open may write for ever: only what is there now counts.
+		p.drain(p.held())
+	}
+}
+
+// stream sends what comes while the command runs, and reports whether there may be more when it has ended.
+func (p *pump) stream() bool {
 	attempt := p.attempt // one closure for all reads
-	left := -1           // bytes to send before the end; -1 while the command runs
-	for left != 0 {
-		room, ended, dead := p.await(left >= 0)
-		if dead {
-			return
-		}
-		if ended && left < 0 {
-			// Whoever else holds the pipe open may write for ever: only what is there now counts.
-			left = p.held()
-			continue
+	for {
+		room, ended, dead := p.await(false)
+		if dead || ended {
+			return !dead
 		}
 		p.want = room
-		if left >= 0 && left < room {
-			p.want = left
-		}
-		if left >= 0 {
-			_ = p.raw.Control(func(fd uintptr) { attempt(fd) })
-		} else if err := p.raw.Read(attempt); err != nil {
+		if err := p.raw.Read(attempt); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				continue
 			}
+			return false
+		}
+		if !p.deliver() {
+			return false
+		}
+	}
+}
+
+// drain sends the next n bytes, if there are so many.
+func (p *pump) drain(n int) {
+	for n > 0 {
+		room, _, dead := p.await(true)
+		if dead {
 			return
 		}
-		if p.buffer == nil {
-			return // nothing there although the command has ended
+		if p.want = room; n < room {
+			p.want = n
 		}
-		sent := p.deliver()
-		if !sent {
+		_ = p.raw.Control(func(fd uintptr) { p.attempt(fd) })
+		if p.buffer == nil || !p.deliver() {
 			return
 		}
-		if left >= 0 {
-			left -= p.got
-		}
+		n -= p.got
 	}
 }
 
