@@ -16,7 +16,7 @@ describe("the kernel command line", () => {
     const khz = hostTscKhz();
     const clock = khz === undefined ? "" : ` tsc_early_khz=${khz}`;
     expect(kernelCommandLine({ accelerator: "tcg", bootArgs: "" })).toBe(
-      `${COMMON} mitigations=off${clock} smolvm.root=/dev/vda`,
+      `${COMMON} mitigations=off tsc=nowatchdog${clock} smolvm.root=/dev/vda`,
     );
   });
 
