@@ -6,8 +6,23 @@ import type { Deadline } from "./deadline.js";
 const TIMER_LIMIT_MS = 2 ** 31 - 1;
 
 /**
- * Resolves after `ms` milliseconds (`Infinity`: never), or at once when `signal` aborts. It never rejects.
+ * Calls `fire` after `ms` milliseconds (`Infinity`: never).
+ *
+ * @returns A function that keeps it from being called.
  */
+export function startTimer(ms: number, fire: () => void): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let restMs = ms;
+  const wait = () => {
+    const sliceMs = Math.min(restMs, TIMER_LIMIT_MS);
+    restMs -= sliceMs;
+    timer = setTimeout(restMs > 0 ? wait : fire, sliceMs);
+  };
+  wait();
+  return () => clearTimeout(timer);
+}
+
+/** Resolves after `ms` milliseconds (`Infinity`: never), or at once when `signal` aborts. It never rejects. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) {
@@ -15,18 +30,11 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       return;
     }
     const finish = () => {
-      clearTimeout(timer);
+      cancel();
       signal?.removeEventListener("abort", finish);
       resolve();
     };
-    let timer: NodeJS.Timeout | undefined;
-    let restMs = ms;
-    const wait = () => {
-      const sliceMs = Math.min(restMs, TIMER_LIMIT_MS);
-      restMs -= sliceMs;
-      timer = setTimeout(restMs > 0 ? wait : finish, sliceMs);
-    };
-    wait();
+    const cancel = startTimer(ms, finish);
     signal?.addEventListener("abort", finish, { once: true });
   });
 }

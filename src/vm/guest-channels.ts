@@ -23,6 +23,8 @@ export interface GuestAddress {
 
 interface OpenChannel {
   readonly connection: Promise<GuestConnection>;
+  /** The connection once it is there. */
+  ready?: GuestConnection;
 }
 
 export class GuestChannels {
@@ -43,6 +45,7 @@ export class GuestChannels {
     for (;;) {
       const known = this.#channels.get(address.vmId);
       if (known === undefined) return this.open(address, deadline, HANDSHAKE_TIMEOUT_MS);
+      if (known.ready?.isOpen) return known.ready;
       // Another caller's connect has that caller's bounds; this one keeps to its own.
       const connection = await within(
         known.connection.catch(() => undefined),
@@ -66,7 +69,10 @@ export class GuestChannels {
     const channel: OpenChannel = { connection: this.#connect(address, deadline, handshakeLimitMs) };
     this.#channels.set(address.vmId, channel);
     const forget = () => this.#forget(address.vmId, channel);
-    void channel.connection.then(({ closed }) => closed.then(forget), forget);
+    void channel.connection.then((connection) => {
+      channel.ready = connection;
+      void connection.closed.then(forget);
+    }, forget);
     return channel.connection;
   }
 

@@ -46,6 +46,7 @@ export class VmManager implements AsyncDisposable {
   readonly #ctx: VmContext;
   readonly #underWay = new Set<Promise<unknown>>();
   #opened: Promise<unknown> | undefined;
+  #isOpen = false;
 
   /**
    * @param options `stateDir`: default `SMOLVM_STATE_DIR` or `~/.local/state/smolvm`.
@@ -182,9 +183,12 @@ export class VmManager implements AsyncDisposable {
     checkWaitOptions(options);
     const rest = shareLimit(options ?? {});
     const deadline = Deadline.from(options, OPEN_TIMEOUT_MS);
-    const operation = within(this.#open(), deadline, (): never => {
-      throw waitError(`Opening of state directory "${this.stateDir}"`, deadline);
-    }).then(() => work(rest()));
+    const opening = this.#isOpen
+      ? Promise.resolve()
+      : within(this.#open(), deadline, (): never => {
+          throw waitError(`Opening of state directory "${this.stateDir}"`, deadline);
+        });
+    const operation = opening.then(() => work(rest()));
     this.#underWay.add(operation);
     try {
       return await operation;
@@ -194,10 +198,15 @@ export class VmManager implements AsyncDisposable {
   }
 
   #open(): Promise<unknown> {
-    this.#opened ??= reconcile(this.#ctx).catch((error: unknown) => {
-      this.#opened = undefined; // The next call tries again.
-      throw error;
-    });
+    this.#opened ??= reconcile(this.#ctx).then(
+      () => {
+        this.#isOpen = true;
+      },
+      (error: unknown) => {
+        this.#opened = undefined; // The next call tries again.
+        throw error;
+      },
+    );
     return this.#opened;
   }
 }
