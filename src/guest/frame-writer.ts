@@ -39,13 +39,8 @@ export class FrameWriter {
       payloadBytes: payload.length,
     });
     this.#sequence = nextSequence(this.#sequence);
-    if (payload.length === 0) return this.#socket.write(header);
-    // One system call for both parts.
-    this.#socket.cork();
-    this.#socket.write(header);
-    const hasRoom = this.#socket.write(payload);
-    this.#socket.uncork();
-    return hasRoom;
+    // One buffer and one system call; copying a payload costs less than a gathered write.
+    return this.#socket.write(payload.length === 0 ? header : Buffer.concat([header, payload]));
   }
 }
 
