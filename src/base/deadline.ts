@@ -1,6 +1,8 @@
 // One object that says how long an operation may still take and who may cut it short.
 // Monotonic: a wall clock that jumps changes nothing. It never cancels work by itself.
 
+import { setMaxListeners } from "node:events";
+
 /** What every waiting call accepts. */
 export interface WaitOptions {
   /** Aborts the wait. The call then rejects with `ABORTED`. */
@@ -20,6 +22,8 @@ export class Deadline {
     this.limitMs = limitMs;
     this.#expiresAtMs = expiresAtMs;
     this.signal = signal;
+    // Every wait listens on it, and many waits may share it; Node.js would take that for a leak.
+    if (signal !== undefined) setMaxListeners(0, signal);
   }
 
   /** A deadline `limitMs` milliseconds from now. */

@@ -15,6 +15,17 @@ afterEach(() => {
 });
 
 describe("a deadline", () => {
+  test("lets any number of waits share a signal, without a warning of a leak", () => {
+    const warn = vi.spyOn(process, "emitWarning");
+    const abort = new AbortController();
+    for (let n = 0; n < 30; n++) {
+      const deadline = Deadline.after(100, abort.signal);
+      void sleep(deadline.remainingMs, deadline.signal);
+    }
+    expect(warn).not.toHaveBeenCalled();
+    abort.abort();
+  });
+
   test("counts down and never below nothing", () => {
     const deadline = Deadline.after(100);
     expect([deadline.limitMs, deadline.remainingMs, deadline.hasExpired]).toEqual([100, 100, false]);
