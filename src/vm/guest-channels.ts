@@ -35,6 +35,12 @@ export class GuestChannels {
     this.#store = store;
   }
 
+  /** The connection to a guest, if there is one and it is open. */
+  find(vmId: string): GuestConnection | undefined {
+    const ready = this.#channels.get(vmId)?.ready;
+    return ready?.isOpen ? ready : undefined;
+  }
+
   /**
    * The connection to a guest, opened if need be.
    *
@@ -43,9 +49,10 @@ export class GuestChannels {
    */
   async get(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
     for (;;) {
+      const open = this.find(address.vmId);
+      if (open !== undefined) return open;
       const known = this.#channels.get(address.vmId);
       if (known === undefined) return this.open(address, deadline, HANDSHAKE_TIMEOUT_MS);
-      if (known.ready?.isOpen) return known.ready;
       // Another caller's connect has that caller's bounds; this one keeps to its own.
       const connection = await within(
         known.connection.catch(() => undefined),

@@ -6,6 +6,7 @@ import { CommandError } from "../guest/command-error.js";
 import type { GuestConnection } from "../guest/connection.js";
 import type { GuestCommand } from "../guest/exec-request.js";
 import { type CommandResult, runCommand } from "../guest/run-command.js";
+import type { VmRow } from "../storage/vm-store.js";
 import { findVm } from "./claim.js";
 import type { CheckedCommandOptions } from "./command-options.js";
 import type { VmContext } from "./context.js";
@@ -33,7 +34,11 @@ export async function runInVm(
 ): Promise<CommandResult> {
   const { check, orphans, timeoutMs, signal, ...rest } = options;
   const deadline = Deadline.after(timeoutMs, signal);
-  const connection = await connect(ctx, await guestAddress(ctx, vmId), deadline);
+  // An open connection to a VM on record as running is all it takes: it closes when the VMM ends.
+  const row = findVm(ctx, vmId);
+  const isSteady = row.status === "running" && row.move === undefined;
+  const connection =
+    (isSteady ? ctx.channels.find(vmId) : undefined) ?? (await connect(ctx, await guestAddress(ctx, row), deadline));
   const result = await runCommand(connection, { ...rest, command, keepOrphans: orphans === "keep" }, deadline);
   if (check && !result.ok) throw commandFailed(command, result);
   return result;
@@ -60,9 +65,10 @@ function notStarted(timedOut: boolean): CommandResult {
   return { exitCode: 126, signal: null, ok: false, truncated: false, timedOut, ...nothing };
 }
 
-async function guestAddress(ctx: VmContext, vmId: string): Promise<GuestAddress> {
+async function guestAddress(ctx: VmContext, recorded: VmRow): Promise<GuestAddress> {
+  const vmId = recorded.id;
   // A VMM that ended is noticed here, before anybody waits for its lanes.
-  const row = (await refreshVm(ctx, findVm(ctx, vmId))) ?? findVm(ctx, vmId);
+  const row = (await refreshVm(ctx, recorded)) ?? findVm(ctx, vmId);
   const help = HELP_TO_RUN[row.status];
   const runtimeDir = runtimeDirectory(ctx, vmId);
   if (help !== undefined || runtimeDir === undefined) {
