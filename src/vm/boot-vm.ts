@@ -1,5 +1,6 @@
 // Boots a VM: network, log keeper, VMM, then the agent's answer. One retry when a guest stays silent or dies early:
-// an emulated boot now and then does either.
+// under QEMU 7.2's emulation about one boot in 200 panics where the kernel patches its clock code with two CPUs running
+// ("Oops: int3" in sched_clock_*), always before the agent starts.
 // The caller holds the VM's claim, and releases what a failed boot leaves on record.
 
 import type { StartedVmm } from "../backends/backend.js";

@@ -32,7 +32,7 @@ function baseArguments(accelerator: Accelerator): string[] {
 
 function tcgArguments(): string[] {
   // Speculation does not exist in an emulator; its mitigations would only cost time. A busy host makes the emulated
-  // clock look unsteady to its watchdog, and the kernel code that is then patched has panicked under QEMU 7.2.
+  // clock look unsteady to its watchdog, and the kernel would give it up for a coarse one.
   const tuning = ["mitigations=off", "tsc=nowatchdog"];
   // Calibrating the clock against the timer chip fails in some percent of emulated boots, which then hang.
   const khz = hostTscKhz();
