@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 // The public face of the package.
 
 export type { WaitOptions } from "./base/deadline.js";

@@ -53,7 +53,7 @@ const table = {
     exitStatus: 1,
     retryable: false,
     meaning: "A command exited non-zero, or was killed, while `check` was asked for.",
-    hint: "Read stderr in the details.",
+    hint: "Read what the command wrote to stderr.",
   },
   COMMAND_TIMEOUT: {
     exitStatus: 124,
