@@ -6,8 +6,8 @@ import { SmolVM } from "../dist/index.js";
 import { timed } from "./stats.mjs";
 
 const CLI = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
-/** Commands run before measuring a repeated one: caches of the guest fill up. */
-const WARM_UP = 3;
+/** Runs before measuring something repeated: caches of the guest fill up, and this program's code gets compiled. */
+const WARM_UP = 10;
 
 /** @typedef {{ stateDir: string, samples: number }} BenchOptions */
 
