@@ -6,7 +6,6 @@ import { QemuBackend } from "./qemu/qemu-backend.js";
 
 /** Names that a caller can ask for. */
 export const BACKEND_NAMES = ["auto", "qemu", "firecracker"] as const;
-export type BackendName = (typeof BACKEND_NAMES)[number];
 
 const qemu = new QemuBackend();
 

@@ -6,17 +6,18 @@ import { type BootFiles, collectBootFiles } from "./boot-files.js";
 import { type BootRequest, checkBootRequest } from "./boot-request.js";
 import { buildImage } from "./build-image.js";
 import type { CacheContext } from "./cache-context.js";
-import { type ImageArtefact, ImageCatalogue, type ImageInfo } from "./image-catalogue.js";
+import { ImageCatalogue, type ImageInfo } from "./image-catalogue.js";
 import { imagesLock, type LockImages, type WithLock } from "./image-lock.js";
 import { recipeFor } from "./image-name.js";
-import { ImageProvider } from "./image-provider.js";
+import { ImageProvider, type OpenImage } from "./image-provider.js";
 import { type PruneResult, pruneCache, type RemovalContext, removeImage } from "./image-removal.js";
 import { provideInitramfs } from "./initramfs.js";
 import { checkMirror } from "./mirror.js";
 import type { IsInUse, RemovedEntry } from "./remove-unused.js";
 import { verifyFiles } from "./verify-files.js";
 
-export type { BootFiles, BootRequest, ImageArtefact, ImageInfo, IsInUse, PruneResult, RemovedEntry, WithLock };
+export type { ImageArtefact } from "./image-catalogue.js";
+export type { BootFiles, BootRequest, ImageInfo, IsInUse, PruneResult, RemovedEntry, WithLock };
 
 /** What a store is made with. */
 export interface ImageStoreOptions {
@@ -53,15 +54,8 @@ export interface ImagePruneOptions extends ImageRemoveOptions {
 }
 
 /** A named image, ready to boot. */
-export interface BootImage {
-  readonly name: string;
-  readonly digest: string;
-  readonly kernelPath: string;
-  readonly kernelRelease: string;
-  readonly rootfsPath: string;
-  readonly rootfsSizeBytes: number;
+export interface BootImage extends Omit<OpenImage, "modulesPath"> {
   readonly initrdPath: string;
-  readonly artefacts: readonly ImageArtefact[];
 }
 
 const BUILD_TIMEOUT_MS = 30 * 60_000;

@@ -39,10 +39,10 @@ export async function bootVm(
   const { kernelPath, initrdPath, disk } = spec;
   const rest = shareLimit(options);
   await ctx.images.verify([kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path], rest());
-  await releaseRuntime(ctx, vmId); // An earlier, failed release must not be hidden by new rows.
   const whole = Deadline.from(rest(), spec.bootTimeoutMs * BOOT_ATTEMPTS);
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(`Start of VM "${vmId}"`, options.signal);
+    await releaseRuntime(ctx, vmId); // What an earlier boot left must not be hidden by new rows.
     const deadline = whole.atMost(spec.bootTimeoutMs);
     try {
       await bootOnce(ctx, { vmId, spec, runtimeDir: planRuntimeDirectory(ctx), deadline });
@@ -50,7 +50,6 @@ export async function bootVm(
     } catch (error) {
       const isGuestsFault = isSmolVMError(error, "BOOT_TIMEOUT") || isSmolVMError(error, "BOOT_FAILED");
       if (!isGuestsFault || attempt === BOOT_ATTEMPTS || whole.hasExpired) throw error;
-      await releaseRuntime(ctx, vmId);
     }
   }
 }

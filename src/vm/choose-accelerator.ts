@@ -20,6 +20,8 @@ const FAILURE_AGE_MS = 24 * 3_600_000;
 /** What to choose for. */
 export interface AcceleratorChoice {
   readonly backend: Backend;
+  /** What the backend's `identify` said. */
+  readonly vmm: string;
   readonly asked: "auto" | Accelerator;
   readonly boot: { readonly kernelPath: string; readonly initrdPath: string };
 }
@@ -77,14 +79,13 @@ export interface TrialOptions extends WaitOptions {
  */
 export async function tryAccelerator(
   ctx: VmContext,
-  { backend, boot }: Omit<AcceleratorChoice, "asked">,
+  { backend, vmm, boot }: Omit<AcceleratorChoice, "asked">,
   accelerator: Accelerator,
   options: TrialOptions,
 ): Promise<string | undefined> {
   const reason = await plainReason(backend, accelerator); // Cheap and may change at any time: looked at each time.
   if (reason !== undefined) return reason;
   const deadline = Deadline.from(options, TRIAL_TIMEOUT_MS);
-  const vmm = await backend.identify(deadline);
   const name = ["accelerator", accelerator, vmm, boot.kernelPath, release(), cpus()[0]?.model].join("|");
   if (!options.fresh) {
     if (ctx.store.verdicts.find(name) === WORKS) return undefined;

@@ -57,14 +57,14 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   const checked = checkConfig(config);
   refuseUnsupported(checked);
   const backend = backendFor(checked.backend);
-  await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
+  const vmm = await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   helperPath("agent");
   if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw vmExists(checked.vmId);
   await choosePorts(checked.ports); // Before an image build: what is taken now is refused at once.
   await refuseAccelerator(backend, checked.accel);
   for (let attempt = 1; ; attempt++) {
     const boot = await ctx.images.resolveBoot(checked, { ...rest(), onProgress });
-    const choice = { backend, asked: checked.accel, boot };
+    const choice = { backend, vmm, asked: checked.accel, boot };
     const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
     try {
       return await createOnce(ctx, { checked, backend, boot, accelerator }, { ...options, ...rest() });

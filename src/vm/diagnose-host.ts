@@ -30,7 +30,8 @@ async function tryBest(ctx: VmContext, deadline: Deadline): Promise<{ usable: bo
   const backend = backendFor("auto");
   const accelerator = backend.features.accelerators[0] ?? "tcg";
   const boot = await ctx.images.resolve(DEFAULT_IMAGE, { timeoutMs: deadline.remainingMs, signal: deadline.signal });
-  const failure = await tryAccelerator(ctx, { backend, boot }, accelerator, {
+  const vmm = await backend.identify(deadline);
+  const failure = await tryAccelerator(ctx, { backend, vmm, boot }, accelerator, {
     timeoutMs: deadline.remainingMs,
     signal: deadline.signal,
     fresh: true,

@@ -2,6 +2,7 @@
 
 import { isIPv4 } from "node:net";
 import { z } from "zod";
+import { BACKEND_NAMES } from "../backends/registry.js";
 import { invalidConfig } from "../errors/invalid-config.js";
 import { refusal } from "./refusal.js";
 
@@ -128,7 +129,7 @@ const schema = z
         .regex(/^[\x20-\x7e]*$/, BOOT_ARGS_EXPECTED)
         .max(BOOT_ARGS_LIMIT_BYTES, BOOT_ARGS_EXPECTED)
         .default(""),
-      backend: oneOf("auto", "qemu", "firecracker").default("auto"),
+      backend: oneOf(...BACKEND_NAMES).default("auto"),
       accel: oneOf("auto", "kvm", "hvf", "tcg").default("auto"),
       network: network.default("user"),
       ports: ports.default([]),
