@@ -1,5 +1,5 @@
-// npm run bench: set-up, then the figures of bench/rows.mjs. JSON on stdout, a table on stderr.
-// Options: --n N (samples of each row, default 20), --only TEXT (rows whose name has it).
+// npm run bench: set-up, then the figures of bench/rows. JSON on stdout, a table on stderr.
+// Options: --n N (samples of each row, default 30), --only TEXT (rows whose name has it).
 
 import { parseArgs } from "node:util";
 import { runBench } from "../bench/run.mjs";
@@ -8,7 +8,7 @@ import { Phases } from "./lib/phases.mjs";
 import { prepare } from "./lib/prepare.mjs";
 
 const { values } = parseArgs({
-  options: { n: { type: "string", default: "20" }, only: { type: "string", default: "" } },
+  options: { n: { type: "string", default: "30" }, only: { type: "string", default: "" } },
 });
 
 try {

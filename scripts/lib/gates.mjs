@@ -15,6 +15,7 @@ const MAY_SKIP = {
   "ordinary-user": () => process.getuid?.() === 0,
   // Only compares with it; SmolVM does not need it.
   cpio: () => !isOnPath("cpio"),
+  "ssh-keygen": () => !isOnPath("ssh-keygen"),
   linux: () => process.platform !== "linux",
 };
 

@@ -17,10 +17,12 @@ export interface BackendFeatures {
 
 /** The disk a VM boots from. */
 export type MachineDisk =
-  /** A private layer over a base that is only read. `path` is created by {@link Backend.prepareDisk}. */
+  /** A private layer over files that are only read. `path` is created by {@link Backend.prepareDisk}. */
   | {
       readonly mode: "isolated";
       readonly path: string;
+      /** Frozen layers between `path` and the base, the newest first; all made by this backend. */
+      readonly layers: readonly string[];
       readonly basePath: string;
       readonly baseFormat: DiskFormat;
       readonly sizeBytes: number;
@@ -29,6 +31,15 @@ export type MachineDisk =
   | { readonly mode: "shared"; readonly path: string; readonly format: DiskFormat };
 
 export type DiskFormat = "raw" | "qcow2";
+
+/** What is in a machine's memory when it starts. */
+export type MachineMemory =
+  /** Nothing: it boots. */
+  | { readonly from: "boot" }
+  /** Nothing: it boots, and its memory is the file at `path`, which is created. For {@link Backend.freeze}. */
+  | { readonly from: "recording"; readonly path: string }
+  /** A frozen machine goes on from files that are only read: memory is mapped copy-on-write. */
+  | { readonly from: "image"; readonly path: string; readonly devicesPath: string };
 
 /** A machine to start. All paths are absolute. */
 export interface MachineSpec {
@@ -41,10 +52,19 @@ export interface MachineSpec {
   /** Appended to the kernel command line. */
   readonly bootArgs: string;
   readonly disk: MachineDisk;
+  readonly memory: MachineMemory;
   /** Ethernet frames go to and come from this unix socket. */
-  readonly network: { readonly socketPath: string; readonly macAddress: string } | undefined;
+  readonly network: MachineNetwork | undefined;
   /** Directory for sockets, short enough for their paths; only this VM uses it. */
   readonly runtimeDir: string;
+}
+
+/** A network device and what is behind it. */
+export interface MachineNetwork {
+  /** Where its frames go; `undefined` for a device that nothing is behind. */
+  readonly socketPath: string | undefined;
+  /** A machine from an image keeps the address that is in the image until its guest sets this one. */
+  readonly macAddress: string;
 }
 
 /** Where a VMM's outputs go; descriptors or streams that a child can inherit. */
@@ -59,6 +79,8 @@ export interface VmmOutputs {
 export interface StartedVmm {
   /** It leads a process group of its own and survives this program. */
   readonly pid: number;
+  /** A lane that only its starter has, connected before the guest runs; it ends with this program. */
+  readonly ownLane: Duplex;
   /** Resolves when it has ended. */
   readonly ended: Promise<VmmEnd>;
 }
@@ -67,6 +89,33 @@ export interface StartedVmm {
 export interface VmmEnd {
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
+}
+
+/** A machine that runs or is paused, to be copied while it goes on. */
+export interface CaptureSource {
+  /** Pid of its VMM. */
+  readonly pid: number;
+  readonly runtimeDir: string;
+  readonly memSizeMib: number;
+  /** What its memory was made from; unchanged parts are taken from there. `undefined`: it booted. */
+  readonly memoryBasePath: string | undefined;
+  /** SmolVM's own program `ramcopy`. */
+  readonly copierPath: string;
+  readonly disk: Extract<MachineDisk, { mode: "isolated" }>;
+}
+
+/** Files that a capture makes, each mode 0600; none may exist yet. */
+export interface CaptureTarget {
+  readonly memoryPath: string;
+  readonly devicesPath: string;
+  /** What is in the disk's top layer. The frozen layers and the base are not copied. */
+  readonly layerPath: string;
+}
+
+/** What a capture cost. */
+export interface Captured {
+  /** How long the vCPUs stood still, in milliseconds. */
+  readonly pauseMs: number;
 }
 
 /** One kind of VMM. Holds no state of any VM: whatever a call needs is in its arguments. */
@@ -90,12 +139,31 @@ export interface Backend {
     boot: { readonly kernelPath: string; readonly initrdPath: string },
     deadline: Deadline,
   ): Promise<string | undefined>;
+  /**
+   * All that shapes a machine's hardware as the guest sees it, as text: whatever differs between two machines that
+   * cannot go on from the same image is different in it. Paths of this VM's own files are not in it.
+   */
+  shapeOf(machine: MachineSpec): string;
   /** Makes the private layer of an isolated disk; nothing for a shared one. */
   prepareDisk(disk: MachineDisk): Promise<void>;
   /** Starts a VMM; the guest's vCPUs run when it resolves. */
   start(machine: MachineSpec, outputs: VmmOutputs, deadline: Deadline): Promise<StartedVmm>;
   /** Connects to a lane of a running VMM. One client at a time: callers lease lanes. */
   dial(runtimeDir: string, lane: number, deadline: Deadline): Promise<Duplex>;
+  /**
+   * Stops a machine whose memory is `recording`, for good: afterwards its memory file, the disk's layer and
+   * `devicesPath` are an image. The VMM still has to be ended.
+   */
+  freeze(runtimeDir: string, devicesPath: string, deadline: Deadline): Promise<void>;
+  /**
+   * Copies a machine at one moment. It stands still for a part of that time and then goes on as before, paused if it
+   * was paused; also after a failure, which leaves no file. May be called again while a dead program's earlier call
+   * has left the machine paused.
+   *
+   * @throws {HOST_UNSUPPORTED} when the host does not let one process read another's memory.
+   * @throws {STORAGE_FAILED} {TIMEOUT} {ABORTED} {CHANNEL_CLOSED}
+   */
+  capture(source: CaptureSource, target: CaptureTarget, deadline: Deadline): Promise<Captured>;
   /** Stops the vCPUs. Idempotent. */
   pause(runtimeDir: string, deadline: Deadline): Promise<void>;
   /** Lets the vCPUs run. Idempotent. */

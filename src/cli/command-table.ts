@@ -11,7 +11,10 @@ export interface CommandEntry {
 }
 
 /** Summaries of the words that only hold other commands. */
-export const GROUPS: Readonly<Record<string, string>> = { image: "build, look at and remove images" };
+export const GROUPS: Readonly<Record<string, string>> = {
+  snapshot: "keep a microVM as it is now, and go on from there",
+  image: "build, look at and remove images",
+};
 
 /** All commands, in the order of the help. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -30,6 +33,19 @@ export const COMMANDS: readonly CommandEntry[] = [
   { path: "delete", summary: "stop and delete microVMs", load: () => import("./commands/delete.js") },
   { path: "exec", summary: "run a command in a running microVM", load: () => import("./commands/exec.js") },
   { path: "logs", summary: "show the end of a microVM's serial console", load: () => import("./commands/logs.js") },
+  { path: "fork", summary: "start copies of a running microVM", load: () => import("./commands/fork.js") },
+  {
+    path: "snapshot create",
+    summary: "keep a running microVM's memory and disk",
+    load: () => import("./commands/snapshot-create.js"),
+  },
+  { path: "snapshot list", summary: "list the snapshots", load: () => import("./commands/snapshot-list.js") },
+  {
+    path: "snapshot restore",
+    summary: "start a new microVM from a snapshot",
+    load: () => import("./commands/snapshot-restore.js"),
+  },
+  { path: "snapshot delete", summary: "delete snapshots", load: () => import("./commands/snapshot-delete.js") },
   { path: "image build", summary: "build an image", load: () => import("./commands/image-build.js") },
   { path: "image list", summary: "list the images", load: () => import("./commands/image-list.js") },
   { path: "image inspect", summary: "show an image", load: () => import("./commands/image-inspect.js") },

@@ -21,6 +21,8 @@ Examples:
   $ echo 'print(6 * 7)' | smolvm run --network none -- python3 -
   $ smolvm create --id box --memory 2048 --port 8080:80
   $ smolvm exec box -- sh -c 'ls | wc -l'
+  $ smolvm fork box --count 3
+  $ smolvm snapshot create box --name clean && smolvm snapshot restore clean
   $ smolvm delete box`;
 
 /** The whole command line; nothing is printed and the process is not ended by it. */

@@ -1,54 +1,17 @@
 // Whole command lines against a library that is made up: what is printed where, and with which exit status.
 
-import { Readable, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { CommandOptions } from "../index.js";
-import type { CliHost, Sdk } from "./command.js";
 import { Interrupts } from "./interrupts.js";
-import { runCli } from "./run-cli.js";
-
-function sink() {
-  const chunks: Buffer[] = [];
-  const stream = new Writable({
-    write(chunk, _encoding, done) {
-      chunks.push(Buffer.from(chunk));
-      done();
-    },
-  });
-  return { stream, text: () => Buffer.concat(chunks).toString("utf8") };
-}
-
-interface Setting {
-  readonly sdk?: object;
-  readonly interrupts?: Interrupts;
-  readonly env?: Record<string, string>;
-  /** Whether stdout is a terminal. */
-  readonly isTTY?: boolean;
-}
-
-async function cli(
-  line: string | readonly string[],
-  { sdk = {}, interrupts = new Interrupts(), env = {}, isTTY = false }: Setting = {},
-) {
-  const stdout = sink();
-  const stderr = sink();
-  const stdin = Readable.from([Buffer.from("in")]);
-  const host: CliHost = {
-    stdin,
-    stdout: Object.assign(stdout.stream, { isTTY }),
-    stderr: stderr.stream,
-    env,
-    loadSdk: async () => sdk as unknown as Sdk,
-  };
-  const argv = typeof line === "string" ? line.split(" ").filter((word) => word !== "") : line;
-  const exitCode = await runCli(argv, host, interrupts);
-  return { exitCode, stdout: stdout.text(), stderr: stderr.text(), stdin, json: () => JSON.parse(stdout.text()) };
-}
+import { cli } from "./testing/cli.js";
 
 const NOT_FOUND = (id: string) => new SmolVMError("VM_NOT_FOUND", `Cannot find VM "${id}"`, { details: { vmId: id } });
 
-const LISTED = { status: "running", transition: null, image: null, ports: [], createdAt: "2026-11-24T12:00:00Z" };
+const LISTED = {
+  ...{ status: "running", transition: null, image: null, ports: [], createdAt: "2026-11-24T12:00:00Z" },
+  startedFrom: { kind: "boot", id: null },
+};
 
 /** A made-up VM class whose VMs do what is given; it records what was asked of it. */
 function vms(behaviour: Record<string, (...args: never[]) => unknown> = {}, known: readonly string[] = ["a", "b"]) {

@@ -1,7 +1,7 @@
 // One command line from its words to its exit status. The only place that decides what is printed where.
 
 import { CommanderError } from "commander";
-import { SmolVMError } from "../errors/smolvm-error.js";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CliHost, CommandContext, CommandInput, CommandModule, Outcome } from "./command.js";
 import { asksForJson, COMMANDS, commandName, wantedCommands } from "./command-table.js";
 import { commandTree } from "./completion/command-tree.js";
@@ -24,7 +24,7 @@ export async function runCli(argv: readonly string[], host: CliHost, interrupts:
   const progress = new ProgressLine(host.stderr, { isSilent: isJson });
   let outcome: Outcome;
   try {
-    outcome = await perform(argv, { host, isJson, interrupts, progress });
+    outcome = interruptedOutcome(await perform(argv, { host, isJson, interrupts, progress }), interrupts);
   } catch (error) {
     outcome = failed(interruptedError(error, interrupts));
   }
@@ -88,6 +88,15 @@ function usageError(error: CommanderError, argv: readonly string[]): SmolVMError
 function failed(error: unknown): Outcome {
   const details = error instanceof SmolVMError ? error.details : null;
   return { data: details, failures: [error] };
+}
+
+/** What an interruption ended, each part for the same reason: said once. */
+function interruptedOutcome(outcome: Outcome, interrupts: Interrupts): Outcome {
+  const { failures = [] } = outcome;
+  const aborted = failures.find((error) => isSmolVMError(error, "ABORTED"));
+  if (interrupts.first === undefined || aborted === undefined) return outcome;
+  const others = failures.filter((error) => !isSmolVMError(error, "ABORTED"));
+  return { ...outcome, failures: [...others, interruptedError(aborted, interrupts)] };
 }
 
 /** Once interrupted, whatever fails fails because of that. */

@@ -97,6 +97,24 @@ const table = {
     meaning: "No image of this name or digest exists.",
     hint: "List the images with `smolvm image list`.",
   },
+  SNAPSHOT_NOT_FOUND: {
+    exitStatus: 66,
+    retryable: false,
+    meaning: "No snapshot or checkpoint of this id exists in this state directory.",
+    hint: "List the snapshots with `smolvm snapshot list`; old checkpoints go when a VM has too many.",
+  },
+  SNAPSHOT_EXISTS: {
+    exitStatus: 73,
+    retryable: false,
+    meaning: "A snapshot of this name exists already; it was not touched.",
+    hint: "Choose another name or delete the existing snapshot.",
+  },
+  SNAPSHOT_FAILED: {
+    exitStatus: 74,
+    retryable: false,
+    meaning: "A snapshot is damaged, or does not fit this host; nothing was started from it.",
+    hint: "Read the details; delete the snapshot if its files were altered.",
+  },
   NETWORK_FAILED: {
     exitStatus: 74,
     retryable: false,

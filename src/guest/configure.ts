@@ -7,6 +7,13 @@ import { FieldWriter } from "./fields.js";
 
 /** Entropy given to the guest, in bytes: twice the kernel generator's 256-bit key. */
 const ENTROPY_BYTES = 64;
+/**
+ * Longest time between reading the host's clock and the guest's answer, in milliseconds, with which the guest's clock
+ * counts as right: it is behind by less than that.
+ */
+const CLOCK_ROUND_TRIP_MS = 40;
+/** How often the clock is set anew; a host too busy for a short round trip will not get one by trying on. */
+const CLOCK_CORRECTIONS = 3;
 
 /** Network settings of the guest's one interface. */
 export interface GuestInterface {
@@ -16,6 +23,16 @@ export interface GuestInterface {
   readonly dnsServers: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly mtu: number;
+  /** Six hexadecimal bytes joined by colons. A clone's interface has its template's address until it is given its own. */
+  readonly macAddress: string;
+}
+
+/** The key by which a guest's SSH server is known. */
+export interface SshHostKey {
+  /** The private key as OpenSSH writes it to a file. */
+  readonly privateKey: string;
+  /** One line, `ssh-ed25519 BASE64`. */
+  readonly publicKey: string;
 }
 
 /** Identity and surroundings of a guest. */
@@ -26,6 +43,12 @@ export interface GuestSettings {
   /** Environment of every command. */
   readonly env: Readonly<Record<string, string>>;
   readonly network: GuestInterface | undefined;
+  readonly sshHostKey: SshHostKey | undefined;
+  /**
+   * The guest goes on from an image that others go on from too: it gets a new boot id, and its generation counter
+   * rises before anything else of its own runs.
+   */
+  readonly isCopy: boolean;
   /** Grow the root file system to its disk. */
   readonly growRoot: boolean;
 }
@@ -37,36 +60,63 @@ export interface GuestReport {
   readonly warnings: readonly string[];
 }
 
-/** Gives a guest its identity, the time and fresh entropy. Idempotent. */
+/**
+ * Gives a guest its identity, the time and fresh entropy. Idempotent, except that each call with `isCopy` makes one more
+ * copy of it.
+ *
+ * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
+ */
 export async function configureGuest(
   connection: GuestConnection,
   settings: GuestSettings,
   deadline: Deadline,
 ): Promise<GuestReport> {
-  const { network } = settings;
+  const fields = settingsFields(settings);
+  const sentAtMs = performance.now();
+  const reply = await connection.call("configure", withClock(fields), deadline);
+  await correctClock(connection, sentAtMs, deadline);
+  return { kernelRelease: reply.text(1) ?? "", bootId: reply.text(2) ?? "", warnings: reply.texts(3) };
+}
+
+function settingsFields({ network, sshHostKey, ...settings }: GuestSettings): FieldWriter {
   const fields = new FieldWriter()
     .text(10, settings.hostname)
     .bytes(11, randomBytes(ENTROPY_BYTES))
-    .u64(12, BigInt(Date.now()) * 1_000_000n)
     .texts(
       13,
       Object.entries(settings.env).map(([key, value]) => `${key}=${value}`),
     )
     .text(19, settings.machineId)
-    .flag(20, settings.growRoot);
-  if (network !== undefined) {
-    fields
-      .texts(14, network.addresses)
-      .texts(15, network.gateways)
-      .texts(16, network.dnsServers)
-      .texts(17, network.dnsSearch)
-      .u32(18, network.mtu);
+    .flag(20, settings.growRoot)
+    .text(22, sshHostKey?.privateKey)
+    .text(23, sshHostKey?.publicKey)
+    .flag(24, settings.isCopy);
+  if (network === undefined) return fields;
+  return fields
+    .texts(14, network.addresses)
+    .texts(15, network.gateways)
+    .texts(16, network.dnsServers)
+    .texts(17, network.dnsSearch)
+    .u32(18, network.mtu)
+    .text(21, network.macAddress);
+}
+
+/** The host's time as it is now, so last before sending. */
+function withClock(fields: FieldWriter): FieldWriter {
+  return fields.u64(12, BigInt(Date.now()) * 1_000_000n);
+}
+
+/** Sets the clock once more while the last time it was set may have come late. */
+async function correctClock(connection: GuestConnection, sentAtMs: number, deadline: Deadline): Promise<void> {
+  let tookMs = performance.now() - sentAtMs;
+  for (let count = 0; tookMs > CLOCK_ROUND_TRIP_MS && count < CLOCK_CORRECTIONS; count++) {
+    const againAtMs = performance.now();
+    await setGuestClock(connection, deadline);
+    tookMs = performance.now() - againAtMs;
   }
-  const reply = await connection.call("configure", fields, deadline);
-  return { kernelRelease: reply.text(1) ?? "", bootId: reply.text(2) ?? "", warnings: reply.texts(3) };
 }
 
 /** Sets the guest's wall clock to the host's. */
 export async function setGuestClock(connection: GuestConnection, deadline: Deadline): Promise<void> {
-  await connection.call("configure", new FieldWriter().u64(12, BigInt(Date.now()) * 1_000_000n), deadline);
+  await connection.call("configure", withClock(new FieldWriter()), deadline);
 }

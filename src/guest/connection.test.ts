@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Deadline } from "../base/deadline.js";
-import { configureGuest } from "./configure.js";
 import { GuestConnection } from "./connection.js";
 import { FieldReader, FieldWriter } from "./fields.js";
 import { FRAME_TYPE, type FrameName, PREAMBLE } from "./frame.js";
@@ -171,31 +170,6 @@ describe("calls", () => {
     const calling = connection.call("ping", new FieldWriter(), Deadline.after(5_000, abort.signal));
     abort.abort();
     await expect(calling).rejects.toMatchObject({ code: "ABORTED" });
-  });
-
-  test("configure tells the guest all it needs to know", async () => {
-    const { agent, connection } = await FakeAgent.connected();
-    const network = {
-      addresses: ["10.0.2.15/24"],
-      gateways: ["10.0.2.2"],
-      dnsServers: ["1.1.1.1"],
-      dnsSearch: [],
-      mtu: 1400,
-    };
-    const machineId = "0".repeat(32);
-    const settings = { hostname: "a1", machineId, env: { A: "1", B: "x=y" }, network, growRoot: true };
-    const configuring = configureGuest(connection, settings, ample());
-    const fields = new FieldReader((await agent.next("call")).payload);
-    expect(fields.text(10)).toBe("a1");
-    expect(fields.bytes(11)).toHaveLength(64);
-    expect(Math.abs(Number(fields.u64(12)! / 1_000_000n) - Date.now())).toBeLessThan(60_000);
-    expect(fields.texts(13)).toEqual(["A=1", "B=x=y"]);
-    expect(fields.texts(14)).toEqual(["10.0.2.15/24"]);
-    expect(fields.u32(18)).toBe(1400);
-    expect(fields.bytes(20)).toEqual(Buffer.from([1]));
-    const report = new FieldWriter().text(1, "6.1").text(2, "boot").texts(3, ["w1", "w2"]).finish();
-    agent.send("reply", { stream: 1, payload: report });
-    expect(await configuring).toEqual({ kernelRelease: "6.1", bootId: "boot", warnings: ["w1", "w2"] });
   });
 
   test("shutdown carries its grace", async () => {

@@ -10,6 +10,12 @@ export const KERNEL_FILE = "vmlinux";
 export const MODULES_FILE = "modules.cpio";
 /** Below `initramfs`: a complete one. */
 export const INITRAMFS_FILE = "initramfs.cpio";
+/** In a template: the guest's memory. */
+export const TEMPLATE_MEMORY_FILE = "memory";
+/** In a template: state of vCPUs and devices. */
+export const TEMPLATE_DEVICES_FILE = "devices";
+/** In a template: what its boot wrote, as a layer over the root file system. */
+export const TEMPLATE_DISK_FILE = "disk.qcow2";
 
 /** The directories of one cache. */
 export interface CacheLayout {
@@ -21,6 +27,8 @@ export interface CacheLayout {
   readonly initramfsDir: string;
   /** `<sha256>/`: users' kernels, unpacked, by the packed file's content. */
   readonly kernelsDir: string;
+  /** `<key>/`: machines frozen after their boot, by what shaped them. */
+  readonly templatesDir: string;
   /** Unfinished work, see staging.ts. */
   readonly stagingDir: string;
 }
@@ -32,6 +40,7 @@ export function cacheLayout(cacheDir: string): CacheLayout {
     namesDir: join(cacheDir, "names"),
     initramfsDir: join(cacheDir, "initramfs"),
     kernelsDir: join(cacheDir, "kernels"),
+    templatesDir: join(cacheDir, "templates"),
     stagingDir: join(cacheDir, "staging"),
   };
 }

@@ -7,7 +7,7 @@ import { isSmolVMError, type SmolVMError } from "../errors/smolvm-error.js";
 import type { CacheContext } from "./cache-context.js";
 import { cacheLayout, KERNEL_FILE } from "./cache-layout.js";
 import { fileIdentity } from "./file-identity.js";
-import { hashFile } from "./hash-file.js";
+import { hashFileOnce } from "./hash-file.js";
 import { asImageError } from "./image-error.js";
 import { detectKernelFormat, type KernelFormat } from "./kernel-format.js";
 import { readManifest } from "./manifest.js";
@@ -40,7 +40,7 @@ export interface BootableKernel {
  */
 export async function provideKernel(kernel: CustomKernel, cache: CacheContext): Promise<BootableKernel> {
   if (DIRECT.has(kernel.format)) return { path: kernel.path, identity: await fileIdentity(kernel.path) };
-  const digest = await hashFile(kernel.path, cache.deadline);
+  const digest = await hashFileOnce(kernel.path, cache.deadline);
   const target = join(cacheLayout(cache.cacheDir).kernelsDir, digest);
   const path = join(target, KERNEL_FILE);
   const manifest = await readManifest(target);

@@ -7,6 +7,7 @@ import { SmolVMError } from "../errors/smolvm-error.js";
 import { allocatedBytes } from "./allocated-bytes.js";
 import { cacheLayout } from "./cache-layout.js";
 import { writeFileAtomically } from "./durable-files.js";
+import { FileMemory } from "./file-memory.js";
 import { checkImageName } from "./image-name.js";
 import { type Manifest, manifestDigest, manifestPath, readManifest } from "./manifest.js";
 
@@ -37,8 +38,8 @@ export interface ImageInfo {
 }
 
 const DIGEST_PATTERN = /^[0-9a-f]{64}$/;
-/** Fewest characters by which a digest may be named. */
-const DIGEST_PREFIX_CHARS = 4;
+/** Fewest characters by which a digest or a template's key may be named. */
+export const DIGEST_PREFIX_CHARS = 4;
 
 const pointerSchema = z.strictObject({
   digest: z.string().regex(DIGEST_PATTERN),
@@ -46,6 +47,8 @@ const pointerSchema = z.strictObject({
   recipeKey: z.string(),
 });
 type ImagePointer = z.infer<typeof pointerSchema>;
+
+const pointers = new FileMemory<ImagePointer>();
 
 /** The published images of one cache directory. */
 export class ImageCatalogue {
@@ -64,8 +67,9 @@ export class ImageCatalogue {
 
   /** What `name` stands for, or `undefined`. A damaged pointer counts as none: the image is built anew. */
   async pointer(name: string): Promise<ImagePointer | undefined> {
+    const path = this.#pointerPath(name);
     try {
-      return pointerSchema.parse(JSON.parse(await readFile(this.#pointerPath(name), "utf8")));
+      return await pointers.get(path, async () => pointerSchema.parse(JSON.parse(await readFile(path, "utf8"))));
     } catch {
       return undefined;
     }

@@ -14,6 +14,8 @@ import { type PruneResult, pruneCache, type RemovalContext, removeImage } from "
 import { provideInitramfs } from "./initramfs.js";
 import { checkMirror } from "./mirror.js";
 import type { IsInUse, RemovedEntry } from "./remove-unused.js";
+import { TemplateCatalogue } from "./template-catalogue.js";
+import { TemplateStore } from "./template-store.js";
 import { verifyFiles } from "./verify-files.js";
 
 export type { ImageArtefact } from "./image-catalogue.js";
@@ -74,6 +76,8 @@ export class ImageStore {
   readonly #catalogue: ImageCatalogue;
   readonly #provider: ImageProvider;
   readonly #lockImages: LockImages;
+  /** Machines frozen after their boot, which a start maps instead of booting. */
+  readonly templates: TemplateStore;
 
   /** @throws {INVALID_CONFIG} naming `mirror` when it is no address. */
   constructor(options: ImageStoreOptions) {
@@ -82,6 +86,7 @@ export class ImageStore {
     const catalogue = new ImageCatalogue(cacheDir);
     const lockImages = imagesLock(options.withLock);
     this.#options = options;
+    this.templates = new TemplateStore({ cacheDir, programVersion, withLock: options.withLock });
     this.#catalogue = catalogue;
     this.#lockImages = lockImages;
     this.#provider = new ImageProvider({ cacheDir, catalogue, lockImages, mirror, programVersion, buildImage });
@@ -148,13 +153,14 @@ export class ImageStore {
   }
 
   /**
-   * Removes one image.
+   * Removes one image and its templates, or one template.
    *
-   * @throws {BUSY} when a VM uses it. Otherwise as {@link inspect}.
+   * @param text As of {@link inspect}, or the start of a template's key.
+   * @throws {BUSY} when a VM uses it, or a template of it. Otherwise as {@link inspect}.
    */
-  remove(nameOrDigest: string, options: ImageRemoveOptions): Promise<RemovedEntry> {
+  remove(text: string, options: ImageRemoveOptions): Promise<RemovedEntry> {
     const deadline = Deadline.from(options, REMOVE_TIMEOUT_MS);
-    return this.#lockImages(() => removeImage(nameOrDigest, this.#removal(options.isInUse)), deadline);
+    return this.#lockImages(() => removeImage(text, this.#removal(options.isInUse)), deadline);
   }
 
   /** Removes whatever no VM uses, and what dead builders left. */
@@ -169,6 +175,7 @@ export class ImageStore {
   }
 
   #removal(isInUse: IsInUse): RemovalContext {
-    return { cacheDir: this.#options.cacheDir, catalogue: this.#catalogue, isInUse };
+    const { cacheDir } = this.#options;
+    return { cacheDir, catalogue: this.#catalogue, templates: new TemplateCatalogue(cacheDir), isInUse };
   }
 }

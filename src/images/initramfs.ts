@@ -7,7 +7,7 @@ import type { Deadline } from "../base/deadline.js";
 import type { CacheContext } from "./cache-context.js";
 import { cacheLayout, INITRAMFS_FILE } from "./cache-layout.js";
 import { cpioArchive, padToFour } from "./cpio.js";
-import { hashFile } from "./hash-file.js";
+import { hashFileOnce } from "./hash-file.js";
 import { asImageError } from "./image-error.js";
 import { readManifest } from "./manifest.js";
 import { publishDirectory } from "./publish.js";
@@ -58,7 +58,7 @@ async function publishInitramfs(target: string, parts: InitramfsParts, cache: Ca
 }
 
 async function keyOf({ agentPath, modulesPath, userInitrdPath }: InitramfsParts, deadline: Deadline): Promise<string> {
-  const digestOf = (path: string | undefined) => (path === undefined ? "none" : hashFile(path, deadline));
+  const digestOf = (path: string | undefined) => (path === undefined ? "none" : hashFileOnce(path, deadline));
   const digests = await Promise.all([userInitrdPath, modulesPath, agentPath].map(digestOf));
   return createHash("sha256")
     .update([LAYOUT_VERSION, ...digests].join(" "))

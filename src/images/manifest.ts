@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { SmolVMError } from "../errors/smolvm-error.js";
+import { FileMemory } from "./file-memory.js";
 
 const MANIFEST_FILE = "manifest.json";
 
@@ -26,6 +27,8 @@ const manifestSchema = z.strictObject({
 export type Manifest = z.infer<typeof manifestSchema>;
 /** One file of a manifest. */
 export type ManifestArtefact = Manifest["artefacts"][number];
+
+const manifests = new FileMemory<Manifest>();
 
 /** The one text that a manifest is written as; its sha256 is {@link manifestDigest}. */
 export function manifestText(manifest: Manifest): string {
@@ -53,7 +56,7 @@ export function manifestPath(directory: string): string {
 export async function readManifest(directory: string): Promise<Manifest | undefined> {
   const path = manifestPath(directory);
   try {
-    return manifestSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    return await manifests.get(path, async () => manifestSchema.parse(JSON.parse(await readFile(path, "utf8"))));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new SmolVMError("IMAGE_FAILED", `Cannot read manifest "${path}": it is damaged`, {

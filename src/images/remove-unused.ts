@@ -17,7 +17,10 @@ export type IsInUse = (directory: string) => boolean | Promise<boolean>;
 /** One thing that was removed. */
 export interface RemovedEntry {
   readonly path: string;
+  /** Bytes on disk, those of `templates` included. */
   readonly freedBytes: number;
+  /** Of an image: its templates, which went with it. */
+  readonly templates?: readonly RemovedEntry[];
 }
 
 /**

@@ -9,6 +9,7 @@ import type { ProgressListener } from "../base/progress.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { writeFileAtomically } from "./durable-files.js";
 import { fileIdentity } from "./file-identity.js";
+import { FileMemory } from "./file-memory.js";
 import { hashFile } from "./hash-file.js";
 import type { Manifest, ManifestArtefact } from "./manifest.js";
 
@@ -16,14 +17,19 @@ import type { Manifest, ManifestArtefact } from "./manifest.js";
 const stampSchema = z.record(z.string(), z.string());
 type Stamp = z.infer<typeof stampSchema>;
 
+const stamps = new FileMemory<Stamp>();
+
 /** What a verification needs to know beside the directory and its manifest. */
 export interface VerifyOptions {
   readonly programVersion: string;
   readonly deadline: Deadline;
   readonly onProgress?: ProgressListener | undefined;
+  /** What is being verified, for progress. Default `"image"`. */
+  readonly subject?: string | undefined;
 }
 
 /**
+ * @param manifest May name fewer artefacts than the directory has; the others are left alone then.
  * @throws {IMAGE_FAILED} naming the file, with the expected and the actual size or sha256.
  */
 export async function verifyArtefacts(directory: string, manifest: Manifest, options: VerifyOptions): Promise<void> {
@@ -32,7 +38,7 @@ export async function verifyArtefacts(directory: string, manifest: Manifest, opt
   const unchecked = manifest.artefacts.filter(({ name }) => known[name] !== current[name]);
   if (unchecked.length === 0) return;
   for (const artefact of unchecked) await verifyArtefact(directory, artefact, options);
-  await writeFileAtomically(path, JSON.stringify(current));
+  await writeFileAtomically(path, JSON.stringify({ ...known, ...current }));
 }
 
 /** Records that the artefacts are as the manifest says; for whoever has just hashed them. */
@@ -48,7 +54,7 @@ async function verifyArtefact(directory: string, artefact: ManifestArtefact, opt
     throw corrupt(path, { property: "size in bytes", expected: artefact.sizeBytes, actual: size });
   }
   const actual = await hashFile(path, options.deadline, (fraction) =>
-    options.onProgress?.({ step: "Verifying image", detail: artefact.name, fraction }),
+    options.onProgress?.({ step: `Verifying ${options.subject ?? "image"}`, detail: artefact.name, fraction }),
   );
   if (actual !== artefact.sha256) throw corrupt(path, { property: "sha256", expected: artefact.sha256, actual });
 }
@@ -83,7 +89,7 @@ async function fingerprint(path: string): Promise<string> {
 
 async function readStamp(path: string): Promise<Stamp> {
   try {
-    return stampSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    return await stamps.get(path, async () => stampSchema.parse(JSON.parse(await readFile(path, "utf8"))));
   } catch {
     return {}; // Absent or damaged: everything is checked again.
   }

@@ -1,10 +1,11 @@
 // Verifies what an existing VM boots from, when it is started again.
 
-import { dirname, extname, sep } from "node:path";
+import { basename, dirname, extname, join, sep } from "node:path";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CacheContext } from "./cache-context.js";
+import { cacheLayout } from "./cache-layout.js";
 import { inspectCustomFiles } from "./custom-files.js";
-import { readManifest } from "./manifest.js";
+import { type Manifest, readManifest } from "./manifest.js";
 import { verifyArtefacts } from "./verification.js";
 
 /**
@@ -24,8 +25,30 @@ export async function verifyFiles(paths: readonly string[], cache: CacheContext)
         hint: "Create the VM anew: its image is built again then.",
       });
     }
-    await verifyArtefacts(directory, manifest, cache);
+    await verifyArtefacts(directory, partToVerify(manifest, directory, { cached, cache }), cache);
   }
+}
+
+interface Wanted {
+  readonly cached: readonly string[];
+  readonly cache: CacheContext;
+}
+
+/**
+ * All of an image. Of a template only what was asked for: a VM that boots has no use for its memory, only for the disk
+ * that its own is a layer over.
+ */
+function partToVerify(manifest: Manifest, directory: string, { cached, cache }: Wanted): Manifest {
+  if (dirname(directory) !== cacheLayout(cache.cacheDir).templatesDir) return manifest;
+  const names = cached.filter((path) => dirname(path) === directory).map((path) => basename(path));
+  const missing = names.find((name) => !manifest.artefacts.some((artefact) => artefact.name === name));
+  if (missing === undefined) {
+    return { ...manifest, artefacts: manifest.artefacts.filter(({ name }) => names.includes(name)) };
+  }
+  const path = join(directory, missing);
+  throw new SmolVMError("IMAGE_FAILED", `Cannot boot from "${path}": its manifest does not name it`, {
+    details: { path },
+  });
 }
 
 async function verifyQcow2(path: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseCidr } from "./ipv4.js";
+import { formatIpv4, parseCidr } from "./ipv4.js";
 
 test.each([
   ["10.0.2.15/24", { first: 0x0a000200, last: 0x0a0002ff }],
@@ -13,3 +13,10 @@ test.each([
 ])("parseCidr(%s)", (text, range) => {
   expect(parseCidr(text)).toEqual(range);
 });
+
+test.each(["0.0.0.0", "10.0.2.15", "192.168.255.1", "255.255.255.255"])(
+  "formatIpv4 writes %s as it was read",
+  (text) => {
+    expect(formatIpv4(parseCidr(`${text}/32`)?.first ?? -1)).toBe(text);
+  },
+);

@@ -18,3 +18,8 @@ export function parseCidr(text: string): Ipv4Range | undefined {
   const first = Math.floor(value / sizeAddresses) * sizeAddresses;
   return { first, last: first + sizeAddresses - 1 };
 }
+
+/** The dotted form of an unsigned 32-bit number. */
+export function formatIpv4(value: number): string {
+  return [24, 16, 8, 0].map((bits) => (value >>> bits) & 0xff).join(".");
+}

@@ -16,6 +16,13 @@ export interface PortForward {
   readonly hostAddress: string;
 }
 
+/** Whose network it is. */
+export interface NetworkOwner {
+  readonly vmId: string;
+  /** A whole number from 0 that no other VM of the state directory has; the guest's address is made from it. */
+  readonly guestNumber: number;
+}
+
 /** What a VM asked for. */
 export type NetworkRequest =
   | { readonly mode: "none" }
@@ -31,7 +38,7 @@ export type NetworkRequest =
 /** What is configured inside the guest. */
 export interface GuestNetwork {
   readonly macAddress: string;
-  /** With prefix, e.g. `["10.0.2.15/24"]`. */
+  /** With prefix, e.g. `["10.187.0.16/18"]`. */
   readonly addresses: readonly string[];
   readonly gateways: readonly string[];
   /** Empty when the host has no resolver. */
@@ -78,7 +85,7 @@ const PRIVATE_NETWORKS = [
  * @throws {UNSUPPORTED} for a forward from an IPv6 address of the host: IPv6 is off.
  * @throws {INVALID_CONFIG} for an allowed network that is not an IPv4 CIDR.
  */
-export function planNetwork(vmId: string, request: NetworkRequest, host: HostNetwork): NetworkPlan {
+export function planNetwork(vm: NetworkOwner, request: NetworkRequest, host: HostNetwork): NetworkPlan {
   if (request.mode === "none") return { mode: "none" };
   for (const { hostAddress } of request.ports) {
     if (isIPv4(hostAddress)) continue;
@@ -94,13 +101,13 @@ export function planNetwork(vmId: string, request: NetworkRequest, host: HostNet
       expected: "IPv4 networks such as 10.1.0.0/16",
     });
   }
-  const subnet = chooseGuestSubnet(host.networks);
+  const subnet = chooseGuestSubnet(vm.guestNumber, host.networks);
   const hasEgress = request.egress ?? true;
   const resolvers = hasEgress ? host.resolvConf.nameservers.map(withDnsPort) : [];
   return {
     mode: "user",
     guest: {
-      macAddress: macAddressOf(vmId),
+      macAddress: macAddressOf(vm.vmId),
       addresses: [subnet.address],
       gateways: [subnet.gateway],
       dnsServers: resolvers.length === 0 ? [] : [subnet.dns],

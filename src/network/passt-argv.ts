@@ -37,6 +37,11 @@ export function passtArgv(plan: UserNetworkPlan): string[] {
   ];
 }
 
+/** Where netguard finds the listening socket that it inherits. */
+export const LISTEN_FD = 3;
+/** Where netguard finds the pipe on which it says that everything works. */
+export const READY_FD = 4;
+
 /** What netguard is told beside the plan. */
 export interface GuardArgvOptions {
   readonly guardPath: string;
@@ -55,7 +60,7 @@ export function guardArgv(plan: UserNetworkPlan, options: GuardArgvOptions): str
   const guestPorts = [...new Set(plan.ports.map((port) => port.guestPort))];
   return [
     options.guardPath,
-    ...["-socket", options.socketName],
+    ...["-listen-fd", String(LISTEN_FD), "-socket", options.socketName, "-ready-fd", String(READY_FD)],
     ...["-accept-timeout", `${options.acceptTimeoutMs}ms`],
     ...(runAs === undefined ? [] : ["-runas", `${runAs.uid}:${runAs.gid}`]),
     ...["-mac", plan.guest.macAddress],

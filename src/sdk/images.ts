@@ -2,7 +2,7 @@
 
 import type { WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
-import type { BootImage, ImageInfo, PruneResult, RemovedEntry } from "../vm/image-types.js";
+import type { BootImage, ImageInfo, PruneResult, RemovedEntry, TemplateInfo } from "../vm/image-types.js";
 import { sharedManager } from "../vm/shared-manager.js";
 
 /** Options of what may build an image. */
@@ -31,12 +31,22 @@ export async function listImages(): Promise<readonly ImageInfo[]> {
   return sharedManager().images.list();
 }
 
+/** Every template in the cache, the newest first: machines frozen after their boot, from which VMs start. */
+export async function listTemplates(): Promise<readonly TemplateInfo[]> {
+  return sharedManager().images.templates.list();
+}
+
 /** @param nameOrDigest A name, a digest or its beginning. @throws {IMAGE_NOT_FOUND} */
 export async function inspectImage(nameOrDigest: string): Promise<ImageInfo> {
   return sharedManager().images.inspect(nameOrDigest);
 }
 
-/** @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM uses it. */
+/**
+ * Removes an image with its templates, or one template.
+ *
+ * @param nameOrDigest An image's name, or the beginning of an image's digest or of a template's key.
+ * @throws {IMAGE_NOT_FOUND} @throws {BUSY} when a VM uses it, or a template of it.
+ */
 export async function removeImage(nameOrDigest: string, options?: WaitOptions): Promise<RemovedEntry> {
   return sharedManager().removeImage(nameOrDigest, options);
 }

@@ -4,14 +4,20 @@ import { randomBytes } from "node:crypto";
 import type { WaitOptions } from "../base/deadline.js";
 import { invalidConfig } from "../errors/invalid-config.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
+import type { CheckpointInfo } from "../vm/checkpoints.js";
 import type { CommandOptions } from "../vm/command-options.js";
 import type { CreateOptions } from "../vm/create-vm.js";
 import type { DeletedVm } from "../vm/delete-vm.js";
+import type { ForkOptions } from "../vm/fork-vm.js";
 import type { CommandResult } from "../vm/run-in-vm.js";
 import { sharedManager } from "../vm/shared-manager.js";
+import type { SnapshotInfo, SnapshotOptions } from "../vm/snapshots.js";
 import { checkConfig, type VMConfig } from "../vm/vm-config.js";
 import type { VMInfo, VmStatus } from "../vm/vm-info.js";
 import type { VmManager } from "../vm/vm-manager.js";
+import { type PoolOptions, VmPool } from "../vm/vm-pool.js";
+import { SmolVMPool } from "./smolvm-pool.js";
+import { snapshots } from "./snapshots.js";
 
 /** Where to look for VMs. */
 export interface StateOptions {
@@ -99,6 +105,40 @@ export class SmolVM implements AsyncDisposable {
     return sharedManager(options.stateDir).list(options);
   }
 
+  /**
+   * A new VM that goes on from a snapshot, with an identity of its own: name, addresses, keys, random numbers, clock.
+   *
+   * @param id Id or name of the snapshot.
+   * @param config `vmId ports envVars bootTimeoutMs retainDiskOnDelete lifetime stateDir`; fields of the machine only if
+   *   they say what the snapshot says.
+   * @returns A handle that owns the VM: with `await using` it is deleted at the end of the scope.
+   * @throws {SNAPSHOT_NOT_FOUND} {INVALID_CONFIG} {SNAPSHOT_FAILED} before any side effect.
+   * @throws {VM_EXISTS} {PORT_IN_USE} {BOOT_FAILED} {BOOT_TIMEOUT} {NETWORK_FAILED} {STORAGE_FAILED} {ABORTED}
+   */
+  static async fromSnapshot(id: string, config: VMConfig = {}, options?: WaitOptions): Promise<SmolVM> {
+    checkConfig(config);
+    const { stateDir, ...rest } = config;
+    const manager = sharedManager(stateDir);
+    return new SmolVM(new ExistingVm(manager, await manager.restore(id, rest, options), true));
+  }
+
+  /** The snapshots of a state directory. */
+  static readonly snapshots = snapshots;
+
+  /**
+   * VMs that are ready before anybody asks.
+   *
+   * @throws {INVALID_CONFIG} naming the field.
+   * @example
+   * await using pool = SmolVM.pool({ size: 4, config: { memSizeMib: 256 } });
+   * await using vm = await pool.acquire();
+   */
+  static pool(options: PoolOptions): SmolVMPool {
+    const manager = sharedManager(checkConfig(options.config).stateDir);
+    const adopt = (vmId: string) => new SmolVM(new ExistingVm(manager, vmId, true));
+    return new SmolVMPool(new VmPool(manager, options), adopt);
+  }
+
   get vmId(): string {
     return this.#vmId;
   }
@@ -157,6 +197,62 @@ export class SmolVM implements AsyncDisposable {
     }
   }
 
+  /**
+   * Makes a snapshot of memory and disk; the VM stands still for a moment and goes on.
+   *
+   * @param options `name`: unique in the state directory.
+   * @throws {INVALID_STATE} unless the VM runs or is paused. @throws {INVALID_CONFIG} {SNAPSHOT_EXISTS} for the name.
+   * @throws {UNSUPPORTED} for a shared disk. @throws {HOST_UNSUPPORTED} {STORAGE_FAILED} {BUSY} {ABORTED}
+   */
+  async snapshot(options?: SnapshotOptions): Promise<SnapshotInfo> {
+    return this.#made("make a snapshot of").snapshot(this.#vmId, options);
+  }
+
+  /**
+   * Children that go on from where this VM is, each a new machine: memory, files and processes are there, what either
+   * side does afterwards is its own. They have no forwarded ports.
+   *
+   * @param options `count`: 1 to 64, default 1.
+   * @returns For each child a handle that owns it, or why it could not be started.
+   * @throws as {@link SmolVM.snapshot} when the VM itself cannot be copied.
+   * @example
+   * const [child] = await vm.fork();
+   * if (child.ok) await child.vm.run("echo on my own now");
+   */
+  async fork(options?: ForkOptions): Promise<ForkResult[]> {
+    const manager = this.#made("fork");
+    const children = await manager.fork(this.#vmId, options);
+    return children.map((child) =>
+      child.ok ? { ok: true, vm: new SmolVM(new ExistingVm(manager, child.vmId, true)) } : child,
+    );
+  }
+
+  /**
+   * Makes a checkpoint that {@link SmolVM.rewind} goes back to. The VM keeps its eight newest; they go with it.
+   *
+   * @throws as {@link SmolVM.snapshot}.
+   */
+  async checkpoint(options?: WaitOptions): Promise<CheckpointInfo> {
+    return this.#made("make a checkpoint of").checkpoint(this.#vmId, options);
+  }
+
+  /** The checkpoints that this VM can go back to, the oldest first. */
+  async checkpoints(options?: WaitOptions): Promise<readonly CheckpointInfo[]> {
+    return this.#made("list the checkpoints of").listCheckpoints(this.#vmId, options);
+  }
+
+  /**
+   * Takes the VM back to a checkpoint, as if nothing had happened since; commands that run are lost. The checkpoint
+   * stays, so that it can be gone back to again.
+   *
+   * @param checkpoint What {@link SmolVM.checkpoint} gave, or its id.
+   * @throws {SNAPSHOT_NOT_FOUND} when it was pruned or is another VM's. @throws {SNAPSHOT_FAILED} {BOOT_FAILED} {BUSY}
+   */
+  async rewind(checkpoint: CheckpointInfo | string, options?: WaitOptions): Promise<void> {
+    const id = typeof checkpoint === "string" ? checkpoint : checkpoint?.id;
+    return this.#made("rewind").rewind(this.#vmId, id, options);
+  }
+
   /** What the VM is and how it is. @throws {VM_NOT_FOUND} */
   async info(options?: WaitOptions): Promise<VMInfo> {
     return this.#made("get information about").info(this.#vmId, options);
@@ -204,6 +300,11 @@ export class SmolVM implements AsyncDisposable {
     });
   }
 }
+
+/** What became of one child of {@link SmolVM.fork}. */
+export type ForkResult =
+  | { readonly ok: true; readonly vm: SmolVM }
+  | { readonly ok: false; readonly error: SmolVMError };
 
 /** Which VM a handle is for; kept apart from configurations by its class. */
 class ExistingVm {

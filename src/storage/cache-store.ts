@@ -7,6 +7,8 @@ import { CACHE_SCHEMA } from "./migrations.js";
 export class CacheStore {
   readonly #db: Database;
   readonly locks: LockStore;
+  /** Tenants that this program has added; what is there is only removed when its state directory is gone. */
+  readonly #known = new Set<string>();
 
   /** @throws {STORAGE_FAILED} */
   constructor(cacheDir: string) {
@@ -19,12 +21,16 @@ export class CacheStore {
     return this.#db.all("SELECT state_dir FROM tenants").map((row) => String(row.state_dir));
   }
 
+  /** Written once by each program: this is on the way of every new VM. */
   addTenant(stateDir: string): void {
+    if (this.#known.has(stateDir)) return;
     this.#db.run("INSERT OR IGNORE INTO tenants VALUES (?)", stateDir);
+    this.#known.add(stateDir);
   }
 
   /** Forgets a state directory that is gone. */
   removeTenant(stateDir: string): void {
+    this.#known.delete(stateDir);
     this.#db.run("DELETE FROM tenants WHERE state_dir = ?", stateDir);
   }
 

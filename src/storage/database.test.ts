@@ -36,7 +36,7 @@ describe("the schema", () => {
   test("is made from nothing, and opening again changes nothing", () => {
     const stateDir = join(scratchDirectory(), "a", "b");
     const tables = () => open(stateDir).all("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
-    const expected = ["lanes", "ports", "resources", "retained_disks", "verdicts", "vms"];
+    const expected = ["captures", "lanes", "ports", "resources", "retained_disks", "verdicts", "vms"];
     expect(tables().map(({ name }) => name)).toEqual(expected);
     expect(tables().map(({ name }) => name)).toEqual(expected);
     expect(open(stateDir).get("PRAGMA user_version")).toEqual({ user_version: MIGRATIONS.length });
@@ -76,8 +76,8 @@ describe("the schema", () => {
     const db = open(scratchDirectory());
     const insert = (status: string, transition: string | null, pid: number | null) => () =>
       db.run(
-        `INSERT INTO vms (id, status, spec, transition, mover_pid, created_at_ms, updated_at_ms)
-         VALUES ('a', ?, '', ?, ?, 0, 0)`,
+        `INSERT INTO vms (id, status, spec, guest_number, transition, mover_pid, created_at_ms, updated_at_ms)
+         VALUES ('a', ?, '', 0, ?, ?, 0, 0)`,
         status,
         transition,
         pid,

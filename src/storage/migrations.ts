@@ -25,7 +25,9 @@ const STATE_MIGRATIONS = [
     spec           TEXT NOT NULL,
     failure        TEXT,
     warnings       TEXT NOT NULL DEFAULT '[]',
-    transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'deleting')),
+    guest_number   INTEGER NOT NULL UNIQUE,
+    transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'capturing',
+                                              'rewinding', 'deleting')),
     mover_pid      INTEGER,
     mover_start    TEXT,
     mover_boot     TEXT,
@@ -72,8 +74,23 @@ const STATE_MIGRATIONS = [
   ) STRICT, WITHOUT ROWID;
   
   CREATE TABLE retained_disks (
-    path      TEXT PRIMARY KEY,
-    base_path TEXT NOT NULL
+    path      TEXT NOT NULL,
+    base_path TEXT NOT NULL,
+    PRIMARY KEY (path, base_path)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE captures (
+    id            TEXT PRIMARY KEY,
+    kind          TEXT NOT NULL CHECK (kind IN ('snapshot', 'checkpoint', 'base')),
+    vm_id         TEXT NOT NULL,
+    name          TEXT UNIQUE,
+    spec          TEXT NOT NULL,
+    is_complete   INTEGER NOT NULL DEFAULT 0,
+    maker_pid     INTEGER,
+    maker_start   TEXT,
+    maker_boot    TEXT,
+    created_at_ms INTEGER NOT NULL,
+    CHECK (is_complete = 1 OR maker_pid IS NOT NULL)
   ) STRICT, WITHOUT ROWID;
   `,
 ];

@@ -1,11 +1,11 @@
-// Disks that were kept when their VMs were deleted, and what each is a layer over.
+// Disks that were kept when their VMs were deleted, and the files that each is a layer over.
 
 import type { Database } from "./database.js";
 
-/** A kept disk. Both paths are absolute. */
+/** A kept disk and what it needs. All paths are absolute. */
 export interface RetainedDisk {
   readonly path: string;
-  readonly basePath: string;
+  readonly basePaths: readonly string[];
 }
 
 export class RetainedDiskStore {
@@ -15,14 +15,21 @@ export class RetainedDiskStore {
     this.#db = db;
   }
 
-  add({ path, basePath }: RetainedDisk): void {
-    this.#db.run("INSERT OR REPLACE INTO retained_disks VALUES (?, ?)", path, basePath);
+  add({ path, basePaths }: RetainedDisk): void {
+    this.#db.transaction(() => {
+      for (const basePath of basePaths) {
+        this.#db.run("INSERT OR IGNORE INTO retained_disks VALUES (?, ?)", path, basePath);
+      }
+    });
   }
 
   list(): RetainedDisk[] {
-    return this.#db
-      .all("SELECT * FROM retained_disks")
-      .map((row) => ({ path: String(row.path), basePath: String(row.base_path) }));
+    const disks = new Map<string, string[]>();
+    for (const row of this.#db.all("SELECT * FROM retained_disks ORDER BY path")) {
+      const path = String(row.path);
+      disks.set(path, [...(disks.get(path) ?? []), String(row.base_path)]);
+    }
+    return [...disks].map(([path, basePaths]) => ({ path, basePaths }));
   }
 
   /** Forgets a disk that its user has removed. */

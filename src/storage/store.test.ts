@@ -29,12 +29,12 @@ beforeEach(() => {
 });
 
 function insert(id: string, mover = alice, into = store): void {
-  into.vms.insert({ id, spec: "{}", mover, keeper: undefined });
+  into.vms.insert({ id, spec: "{}", guestNumber: into.vms.freeGuestNumber(), mover, keeper: undefined });
 }
 
 describe("VMs", () => {
   test("begin as being created, by whoever inserts them", () => {
-    store.vms.insert({ id: "a", spec: '{"x":1}', mover: alice, keeper: bob });
+    store.vms.insert({ id: "a", spec: '{"x":1}', guestNumber: 0, mover: alice, keeper: bob });
     expect(store.vms.find("a")).toEqual({
       id: "a",
       status: "created",
@@ -52,9 +52,30 @@ describe("VMs", () => {
   test("an id that is taken is refused and its row untouched", () => {
     insert("a");
     const before = store.vms.find("a");
-    const again = () => store.vms.insert({ id: "a", spec: "other", mover: bob, keeper: undefined });
+    const other = { id: "a", spec: "other", guestNumber: 1, mover: bob, keeper: undefined };
+    const again = () => store.vms.insert(other);
     expect(again).toThrow(expect.objectContaining({ code: "VM_EXISTS", details: { vmId: "a" } }));
     expect(store.vms.find("a")).toEqual(before);
+  });
+
+  test("get the smallest number that is free", () => {
+    for (const id of ["a", "b", "c", "d"]) insert(id);
+    expect(store.vms.freeGuestNumber()).toBe(4);
+    store.vms.remove("b");
+    expect(store.vms.freeGuestNumber()).toBe(1);
+    store.vms.remove("a");
+    expect(store.vms.freeGuestNumber()).toBe(0);
+    insert("e");
+    insert("f");
+    expect(store.vms.freeGuestNumber()).toBe(4);
+  });
+
+  test("are told anew what they are made of, and let go of their keeper", () => {
+    store.vms.insert({ id: "a", spec: "old", guestNumber: 0, mover: alice, keeper: bob });
+    store.vms.setSpec("a", "new");
+    expect(store.vms.keepForever("a")).toBe(true);
+    expect(store.vms.find("a")).toMatchObject({ spec: "new", keeper: undefined });
+    expect(store.vms.keepForever("b")).toBe(false);
   });
 
   test("are listed in the order of their creation", () => {
@@ -209,8 +230,15 @@ test("verdicts are remembered and replaced", () => {
 });
 
 test("retained disks are remembered until they are forgotten", () => {
-  store.retainedDisks.add({ path: "/r/a.qcow2", basePath: "/c/rootfs.ext4" });
-  expect(store.retainedDisks.list()).toEqual([{ path: "/r/a.qcow2", basePath: "/c/rootfs.ext4" }]);
+  const basePaths = ["/c/layer.qcow2", "/c/rootfs.ext4"];
+  store.retainedDisks.add({ path: "/r/a.qcow2", basePaths });
+  store.retainedDisks.add({ path: "/r/a.qcow2", basePaths });
+  store.retainedDisks.add({ path: "/r/b.qcow2", basePaths: ["/c/rootfs.ext4"] });
+  expect(store.retainedDisks.list()).toEqual([
+    { path: "/r/a.qcow2", basePaths },
+    { path: "/r/b.qcow2", basePaths: ["/c/rootfs.ext4"] },
+  ]);
+  store.retainedDisks.forget("/r/b.qcow2");
   store.retainedDisks.forget("/r/a.qcow2");
   expect(store.retainedDisks.list()).toEqual([]);
 });

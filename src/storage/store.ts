@@ -1,5 +1,6 @@
 // All tables of one state directory behind one handle.
 
+import { CaptureStore } from "./capture-store.js";
 import { Database } from "./database.js";
 import { LaneStore } from "./lane-store.js";
 import { PortStore } from "./port-store.js";
@@ -16,6 +17,7 @@ export class Store {
   readonly ports: PortStore;
   readonly retainedDisks: RetainedDiskStore;
   readonly verdicts: VerdictStore;
+  readonly captures: CaptureStore;
 
   /** @throws {STORAGE_FAILED} */
   constructor(stateDir: string) {
@@ -26,6 +28,7 @@ export class Store {
     this.ports = new PortStore(this.#db);
     this.retainedDisks = new RetainedDiskStore(this.#db);
     this.verdicts = new VerdictStore(this.#db);
+    this.captures = new CaptureStore(this.#db);
   }
 
   /** Several changes as one: all or none, with nobody writing in between. */

@@ -9,7 +9,15 @@ import { identityFrom, identityValues } from "./identity-columns.js";
 /** The states of a VM that hold while nobody is changing it. */
 export type VmStatus = "created" | "running" | "paused" | "stopped" | "error";
 /** What a process is doing to a VM. */
-export type VmTransition = "creating" | "starting" | "stopping" | "pausing" | "resuming" | "deleting";
+export type VmTransition =
+  | "creating"
+  | "starting"
+  | "stopping"
+  | "pausing"
+  | "resuming"
+  | "capturing"
+  | "rewinding"
+  | "deleting";
 
 /** Why a VM is in the state `error`. */
 export interface VmFailure {
@@ -43,6 +51,8 @@ export interface VmRow {
 export interface NewVm {
   readonly id: string;
   readonly spec: string;
+  /** What {@link VmStore.freeGuestNumber} gave in the same transaction. */
+  readonly guestNumber: number;
   readonly mover: ProcessIdentity;
   readonly keeper: ProcessIdentity | undefined;
 }
@@ -60,6 +70,15 @@ export class VmStore {
     this.#db = db;
   }
 
+  /** The smallest number from 0 that no VM has. */
+  freeGuestNumber(): number {
+    const row = this.#db.get(
+      `SELECT min(free) AS free FROM (SELECT 0 AS free UNION ALL SELECT guest_number + 1 FROM vms)
+       WHERE free NOT IN (SELECT guest_number FROM vms)`,
+    );
+    return Number(row?.["free"]);
+  }
+
   /**
    * Records a VM that is about to be made, claimed by its maker.
    *
@@ -69,11 +88,12 @@ export class VmStore {
     const now = Date.now();
     try {
       this.#db.run(
-        `INSERT INTO vms (id, status, spec, transition, mover_pid, mover_start, mover_boot,
+        `INSERT INTO vms (id, status, spec, guest_number, transition, mover_pid, mover_start, mover_boot,
                           keeper_pid, keeper_start, keeper_boot, created_at_ms, updated_at_ms)
-         VALUES (?, 'created', ?, 'creating', ?, ?, ?, ?, ?, ?, ?, ?)`,
+         VALUES (?, 'created', ?, ?, 'creating', ?, ?, ?, ?, ?, ?, ?, ?)`,
         vm.id,
         vm.spec,
+        vm.guestNumber,
         ...identityValues(vm.mover),
         ...identityValues(vm.keeper),
         now,
@@ -148,6 +168,18 @@ export class VmStore {
     if (changed !== 1) {
       throw new SmolVMError("INTERNAL", `Cannot settle VM "${id}": this process does not hold its claim`);
     }
+  }
+
+  /** Replaces what is remembered of a VM's making. The caller holds the VM's claim. */
+  setSpec(id: string, spec: string): void {
+    this.#db.run("UPDATE vms SET spec = ? WHERE id = ?", spec, id);
+  }
+
+  /** Makes a VM outlive the process it was tied to. @returns False when there is no such VM. */
+  keepForever(id: string): boolean {
+    return (
+      this.#db.run("UPDATE vms SET keeper_pid = NULL, keeper_start = NULL, keeper_boot = NULL WHERE id = ?", id) === 1
+    );
   }
 
   /** Records what did not work at a start. */

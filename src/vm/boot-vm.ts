@@ -1,109 +1,128 @@
-// Boots a VM: network, log keeper, VMM, then the agent's answer. One retry when a guest stays silent or dies early:
-// under QEMU 7.2's emulation about one boot in 200 panics where the kernel patches its clock code with two CPUs running
-// ("Oops: int3" in sched_clock_*), always before the agent starts.
-// The caller holds the VM's claim, and releases what a failed boot leaves on record.
+// Brings a VM up: from its configuration's template where its disk is still untouched, else by a cold boot. A template
+// that cannot be made or does not start is no reason to fail: the VM boots cold then, and its log says why.
+// The caller holds the VM's claim, and releases what a failed start leaves on record.
 
-import type { StartedVmm } from "../backends/backend.js";
+import { rm } from "node:fs/promises";
+import type { MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
-import { isSmolVMError } from "../errors/smolvm-error.js";
-import { throwIfAborted } from "../errors/wait-errors.js";
-import { configureGuest } from "../guest/configure.js";
-import type { GuestConnection } from "../guest/connection.js";
-import { identifyProcess } from "../host/process-identity.js";
-import { type Boot, bootError } from "./boot-error.js";
+import { fileError } from "../errors/file-error.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { Template } from "../images/template-store.js";
+import { attemptBoot, type BootableVm, type BootOptions, isGuestsFault, verifyBootFiles } from "./boot-attempts.js";
+import { appendToConsole } from "./console-log.js";
 import type { VmContext } from "./context.js";
-import { readEnvironment } from "./environment-file.js";
-import { helperPath } from "./helper-programs.js";
-import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
+import { type LaunchedVm, launchVm } from "./launch-vm.js";
+import { provideTemplate } from "./provide-template.js";
 import { releaseRuntime } from "./release-runtime.js";
-import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
-import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
-import { type StartedNetwork, startNetwork } from "./start-network.js";
+import { encodeSpec, type VmSpec } from "./vm-spec.js";
 
-/** Boots before giving up on a guest. */
-const BOOT_ATTEMPTS = 2;
+/** Longest start from a template, in milliseconds: it takes a fraction of a second, and a cold boot still has to follow. */
+const TEMPLATE_START_LIMIT_MS = 20_000;
 
 /**
- * Boots a VM and waits until it takes commands.
+ * Brings a VM up and waits until it takes commands.
  *
  * @throws {BOOT_TIMEOUT} {BOOT_FAILED} with `details.serialTail` and `details.vmmStderr`.
  * @throws {IMAGE_FAILED} when a file it boots from is gone or was altered.
  * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
  */
-export async function bootVm(
+export async function bootVm(ctx: VmContext, vm: BootableVm, options: BootOptions): Promise<void> {
+  const rest = shareLimit(options);
+  await releaseRuntime(ctx, vm.vmId); // What an earlier start left must not be hidden by new rows.
+  if (!vm.spec.isPristine || vm.spec.disk.mode === "shared") return bootCold(ctx, vm, [], rest());
+  const { template, problem } = await templateOf(ctx, vm, { ...options, ...rest() });
+  const reason = template === undefined ? problem : await tryTemplate(ctx, vm, template, rest());
+  if (reason === undefined) return;
+  const warning = `Booted cold instead of starting from a template: ${reason}`;
+  await appendToConsole(vm.spec.directory, `smolvm: ${warning}\n`);
+  await bootCold(ctx, vm, [warning], rest());
+}
+
+/** The template, or why there is none. */
+async function templateOf(
   ctx: VmContext,
-  { vmId, spec }: Pick<Boot, "vmId" | "spec">,
+  vm: BootableVm,
+  options: BootOptions,
+): Promise<{ readonly template?: Template; readonly problem: string }> {
+  try {
+    return { template: await provideTemplate(ctx, vm, options), problem: "" };
+  } catch (error) {
+    if (!isTemplatesFault(error)) throw error;
+    return { problem: `no template could be made: ${error.message}` };
+  }
+}
+
+/** @returns `undefined` when the VM runs, else why it does not: nothing of it is left. */
+async function tryTemplate(
+  ctx: VmContext,
+  vm: BootableVm,
+  template: Template,
+  options: WaitOptions,
+): Promise<string | undefined> {
+  const { vmId, spec } = vm;
+  const disk = { ...spec.disk, layers: [template.diskPath] } as MachineDisk;
+  const origin = { kind: "template" as const, id: template.key };
+  const started = { ...spec, disk, origin, isPristine: false, memoryBasePath: template.memoryPath };
+  const bound = Deadline.from(options, spec.bootTimeoutMs).atMost(TEMPLATE_START_LIMIT_MS);
+  try {
+    await putDisk(ctx, { vmId, spec: started });
+    const memory = { from: "image" as const, path: template.memoryPath, devicesPath: template.devicesPath };
+    finish(ctx, vmId, await launchVm(ctx, { vmId, spec: started, memory, role: "vm", deadline: bound }), []);
+    return undefined;
+  } catch (error) {
+    if (!isGuestsFault(error)) throw error;
+    await releaseRuntime(ctx, vmId);
+    return `template ${template.key.slice(0, 12)} did not start: ${error.message}`;
+  }
+}
+
+async function bootCold(
+  ctx: VmContext,
+  { vmId, spec }: BootableVm,
+  warnings: readonly string[],
   options: WaitOptions,
 ): Promise<void> {
-  const { kernelPath, initrdPath, disk } = spec;
   const rest = shareLimit(options);
-  await ctx.images.verify([kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path], rest());
-  const whole = Deadline.from(rest(), spec.bootTimeoutMs * BOOT_ATTEMPTS);
-  for (let attempt = 1; ; attempt++) {
-    throwIfAborted(`Start of VM "${vmId}"`, options.signal);
-    await releaseRuntime(ctx, vmId); // What an earlier boot left must not be hidden by new rows.
-    const deadline = whole.atMost(spec.bootTimeoutMs);
-    try {
-      await bootOnce(ctx, { vmId, spec, runtimeDir: planRuntimeDirectory(ctx), deadline });
-      return;
-    } catch (error) {
-      const isGuestsFault = isSmolVMError(error, "BOOT_TIMEOUT") || isSmolVMError(error, "BOOT_FAILED");
-      if (!isGuestsFault || attempt === BOOT_ATTEMPTS || whole.hasExpired) throw error;
-    }
-  }
+  const booting: VmSpec = {
+    ...spec,
+    isPristine: false,
+    memoryBasePath: null,
+    origin: { kind: "boot", id: null },
+  };
+  await verifyBootFiles(ctx, booting, rest());
+  if (spec.isPristine) await putDisk(ctx, { vmId, spec: booting });
+  else ctx.store.vms.setSpec(vmId, encodeSpec(booting));
+  const launched = await attemptBoot(ctx, { vmId, spec: booting }, rest(), (deadline) =>
+    launchVm(ctx, { vmId, spec: booting, memory: { from: "boot" }, role: "vm", deadline }),
+  );
+  finish(ctx, vmId, launched, warnings);
 }
 
-async function bootOnce(ctx: VmContext, boot: Boot): Promise<void> {
-  const { vmId, spec, runtimeDir, deadline } = boot;
-  ctx.store.resources.plan(vmId, [
-    { kind: "runtime", name: runtimeDir },
-    ...(spec.networkMode === "none" ? [] : [{ kind: "process" as const, name: NETWORK_ROLE }]),
-    { kind: "process", name: LOG_KEEPER_ROLE },
-    { kind: "process", name: VMM_ROLE },
-  ]);
-  await makeRuntimeDirectory(ctx, runtimeDir);
-  const network = await startNetwork(ctx, boot);
-  const keeper = await startLogKeeper(helperPath("logkeeper"), { logDir: spec.directory, runtimeDir });
-  await record(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.pid });
-  const vmm = await startVmm(ctx, boot, { keeper, network }).finally(() => keeper.handOver());
+/** Makes the private layer of a disk that was never booted from; what lies there is of an attempt that failed. */
+export async function putDisk(ctx: VmContext, { vmId, spec }: BootableVm): Promise<void> {
+  const { disk, backend, directory } = spec;
+  ctx.store.vms.setSpec(vmId, encodeSpec(spec)); // First: what the disk stands on must be known to be in use.
+  if (disk.mode === "shared") return;
   try {
-    const connection = await greet(ctx, boot, vmm);
-    const env = await readEnvironment(spec.directory);
-    const { machineId, growRoot } = spec;
-    const settings = { hostname: vmId, machineId, env, network: network?.guest, growRoot };
-    const { warnings } = await configureGuest(connection, settings, deadline);
-    ctx.store.vms.setWarnings(vmId, [...(network?.warnings ?? []), ...warnings]);
+    await rm(disk.path, { force: true });
+    await backendFor(backend).prepareDisk(disk);
   } catch (error) {
-    throw await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
+    throw error instanceof SmolVMError ? error : fileError(`Create the disk of VM "${vmId}"`, directory, error);
   }
 }
 
-async function startVmm(
-  ctx: VmContext,
-  { vmId, spec, runtimeDir, deadline }: Boot,
-  parts: { readonly keeper: LogKeeper; readonly network: StartedNetwork | undefined },
-): Promise<StartedVmm> {
-  const machine = { ...spec, vmId, runtimeDir, network: parts.network?.device };
-  const vmm = await backendFor(spec.backend).start(machine, parts.keeper, deadline);
-  await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
-  return vmm;
+function finish(ctx: VmContext, vmId: string, launched: LaunchedVm, warnings: readonly string[]): void {
+  ctx.store.vms.setWarnings(vmId, [...warnings, ...launched.warnings]);
 }
 
-/** Waits for the agent's answer, or for the VMM's end, whichever comes first. */
-async function greet(ctx: VmContext, boot: Boot, vmm: StartedVmm): Promise<GuestConnection> {
-  const { vmId, spec, runtimeDir, deadline } = boot;
-  const ended = new AbortController();
-  const signals = deadline.signal === undefined ? ended.signal : AbortSignal.any([deadline.signal, ended.signal]);
-  void vmm.ended.then((end) => ended.abort(end));
-  const address = { vmId, backend: spec.backend, runtimeDir };
-  return ctx.channels.open(address, Deadline.after(deadline.remainingMs, signals));
+/** Whatever is wrong with the making of a template and not with the host, the caller's patience or the guest. */
+function isTemplatesFault(error: unknown): error is SmolVMError {
+  return error instanceof SmolVMError && !NOT_TEMPLATES_FAULT.has(error.code);
 }
 
-async function record(
-  ctx: VmContext,
-  started: { readonly vmId: string; readonly role: string; readonly pid: number },
-): Promise<void> {
-  const identity = await identifyProcess(started.pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(started.vmId, started.role, identity);
-}
+const NOT_TEMPLATES_FAULT: ReadonlySet<string> = new Set([
+  ...["ABORTED", "HOST_UNSUPPORTED"],
+  // A guest that does not boot for the template does not boot for the VM either.
+  ...["BOOT_FAILED", "BOOT_TIMEOUT"],
+]);

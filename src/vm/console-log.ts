@@ -1,6 +1,6 @@
 // The logs of a VM as files: the guest's serial console and the VMM's own messages. The log keeper bounds them.
 
-import { open } from "node:fs/promises";
+import { appendFile, open } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Names of the logs; the files are `NAME.log` and, after a rotation, `NAME.log.1`. */
@@ -22,6 +22,11 @@ export async function readLog(directory: string, name: string, limitBytes: numbe
   if (current.length >= limitBytes) return current.toString("utf8");
   const older = await readTail(join(directory, `${name}.log.1`), limitBytes - current.length);
   return Buffer.concat([older, current]).toString("utf8");
+}
+
+/** Adds a line of ours; only while no log keeper has the file. A log that cannot be written is no reason to fail. */
+export async function appendToConsole(directory: string, line: string): Promise<void> {
+  await appendFile(join(directory, `${CONSOLE_LOG}.log`), line, { mode: 0o600 }).catch(() => {});
 }
 
 /** Whether the guest powered itself off, as far as its console tells. A hostile guest can write what it likes. */

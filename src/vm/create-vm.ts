@@ -1,16 +1,12 @@
-// Makes a VM, and boots it where asked to: checks everything, then record, directory, disk. A failure leaves nothing.
+// Makes a VM from a configuration, and starts it where asked to: checks everything first. A failure leaves nothing.
 
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Backend, MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
-import { fileError } from "../errors/file-error.js";
-import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
-import { throwIfAborted } from "../errors/wait-errors.js";
+import { isSmolVMError } from "../errors/smolvm-error.js";
 import { selfIdentity } from "../host/process-identity.js";
 import type { BootFiles } from "../images/boot-files.js";
 import { vmExists } from "../storage/vm-store.js";
@@ -18,19 +14,12 @@ import { bootVm } from "./boot-vm.js";
 import { chooseAccelerator, refuseAccelerator } from "./choose-accelerator.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
-import { writeEnvironment } from "./environment-file.js";
-import { failureOf } from "./failure.js";
 import { helperPath } from "./helper-programs.js";
+import { DISK_FILE, makeVm, PrunedMeanwhile, VMS_DIRECTORY } from "./make-vm.js";
 import { refuseUnsupported } from "./refuse-unsupported.js";
-import { removeVm } from "./remove-vm.js";
-import { settleVm } from "./settle-vm.js";
 import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
-import { encodeSpec, type VmSpec } from "./vm-spec.js";
+import type { VmSpec } from "./vm-spec.js";
 
-/** Directory of all VMs' own directories, below the state directory. */
-export const VMS_DIRECTORY = "vms";
-/** Name of an isolated disk in the VM's directory. */
-const DISK_FILE = "disk.qcow2";
 /** Longest wait for the VMM to say who it is, in milliseconds. */
 const IDENTIFY_TIMEOUT_MS = 20_000;
 /** Tries at an id or a host port that we choose ourselves. */
@@ -83,13 +72,6 @@ function mayChooseAgain(error: unknown, { vmId, ports }: CheckedConfig): boolean
   );
 }
 
-/** The image went between being found and being on record as used. */
-class PrunedMeanwhile extends SmolVMError {
-  constructor(path: string) {
-    super("IMAGE_FAILED", `Cannot create a VM from "${path}": it was removed meanwhile`, { details: { path } });
-  }
-}
-
 interface Ingredients {
   readonly checked: CheckedConfig;
   readonly backend: Backend;
@@ -102,71 +84,43 @@ async function createOnce(
   { checked, backend, boot, accelerator }: Ingredients,
   options: CreateOptions,
 ): Promise<string> {
-  const id = checked.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
-  const self = await selfIdentity();
-  const ports = await choosePorts(checked.ports);
-  const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, id);
+  const vmId = checked.vmId ?? newVmId();
+  const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, vmId);
   const disk = diskOf(checked, boot, directory);
-  const spec: VmSpec = {
-    backend: backend.name,
-    accelerator,
-    vcpuCount: checked.vcpuCount,
-    memSizeMib: checked.memSizeMib,
-    image: boot.image ?? null,
-    kernelPath: boot.kernelPath,
-    initrdPath: boot.initrdPath,
-    bootArgs: checked.bootArgs,
-    disk,
-    growRoot: disk.mode === "isolated" && disk.sizeBytes > boot.rootfsSizeBytes,
-    networkMode: networkModeOf(checked) === "none" ? "none" : "user",
-    ports,
-    machineId: randomBytes(16).toString("hex"),
-    bootTimeoutMs: checked.bootTimeoutMs,
-    retainDiskOnDelete: checked.retainDiskOnDelete,
-    directory,
-  };
-  const keeper = checked.lifetime === "process" ? self : undefined;
-  ctx.cache().addTenant(ctx.paths.stateDir); // Before the row: a prune from elsewhere has to look here.
-  ctx.store.transaction(() => {
-    ctx.store.vms.insert({ id, spec: encodeSpec(spec), mover: self, keeper });
-    ctx.store.ports.reserve(id, ports);
-    ctx.store.resources.plan(id, [{ kind: "directory", name: directory }]);
+  await makeVm(ctx, {
+    vmId,
+    spec: {
+      backend: backend.name,
+      accelerator,
+      vcpuCount: checked.vcpuCount,
+      memSizeMib: checked.memSizeMib,
+      image: boot.image ?? null,
+      kernelPath: boot.kernelPath,
+      initrdPath: boot.initrdPath,
+      bootArgs: checked.bootArgs,
+      disk,
+      isPristine: disk.mode === "isolated",
+      memoryBasePath: null,
+      origin: { kind: "boot", id: null },
+      growRoot: disk.mode === "isolated" && disk.sizeBytes > boot.rootfsSizeBytes,
+      networkMode: networkModeOf(checked) === "none" ? "none" : "user",
+      ports: await choosePorts(checked.ports),
+      machineId: randomBytes(16).toString("hex"),
+      bootTimeoutMs: checked.bootTimeoutMs,
+      retainDiskOnDelete: checked.retainDiskOnDelete,
+      directory,
+    },
+    env: checked.envVars,
+    keeper: checked.lifetime === "process" ? await selfIdentity() : undefined,
+    signal: options.signal,
+    start: options.start ? (vm) => bootVm(ctx, vm, options) : undefined,
   });
-  try {
-    throwIfAborted(`Creation of VM "${id}"`, options.signal);
-    const gone = [spec.kernelPath, spec.initrdPath, boot.rootfsPath].find((path) => !existsSync(path));
-    if (gone !== undefined) throw new PrunedMeanwhile(gone);
-    await makeDirectory(id, directory);
-    await writeEnvironment(directory, checked.envVars);
-    await backend.prepareDisk(disk).catch((error: unknown) => {
-      throw error instanceof SmolVMError ? error : fileError(`Create the disk of VM "${id}"`, directory, error);
-    });
-    if (options.start) {
-      options.onProgress?.({ step: "Booting" });
-      await bootVm(ctx, { vmId: id, spec }, options);
-    }
-    ctx.store.vms.settle(id, self, { status: options.start ? "running" : "created" });
-  } catch (error) {
-    const row = ctx.store.vms.find(id);
-    if (row !== undefined) {
-      // What cannot be removed stays on record and can be deleted again; why the creation failed matters more.
-      await removeVm(ctx, row).catch((left: unknown) =>
-        settleVm(ctx, id, self, { status: "error", failure: failureOf(left) }),
-      );
-    }
-    throw error;
-  }
-  return id;
+  return vmId;
 }
 
-/** The row of this id is ours, so whatever lies here is nobody's: it goes, and is never adopted. */
-async function makeDirectory(id: string, directory: string): Promise<void> {
-  try {
-    await rm(directory, { recursive: true, force: true });
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw fileError(`Create VM "${id}"`, directory, error);
-  }
+/** An id for a VM that was not given one. */
+export function newVmId(): string {
+  return `vm-${randomBytes(4).toString("hex")}`;
 }
 
 function diskOf(checked: CheckedConfig, boot: BootFiles, directory: string): MachineDisk {
@@ -176,6 +130,7 @@ function diskOf(checked: CheckedConfig, boot: BootFiles, directory: string): Mac
   return {
     mode: "isolated",
     path: join(directory, DISK_FILE),
+    layers: [],
     basePath: rootfsPath,
     baseFormat: rootfsFormat,
     sizeBytes,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileError } from "../errors/file-error.js";
 
 /** Name of the file in the VM's directory. */
-const ENVIRONMENT_FILE = "environment.json";
+export const ENVIRONMENT_FILE = "environment.json";
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string>>;

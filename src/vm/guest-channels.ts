@@ -1,5 +1,6 @@
 // This program's connections to its guests: one per VM, opened when first needed, over a lane leased for it.
 
+import type { Duplex } from "node:stream";
 import { backendFor } from "../backends/registry.js";
 import type { Deadline } from "../base/deadline.js";
 import { pollUntil } from "../base/sleep.js";
@@ -52,7 +53,7 @@ export class GuestChannels {
       const open = this.find(address.vmId);
       if (open !== undefined) return open;
       const known = this.#channels.get(address.vmId);
-      if (known === undefined) return this.open(address, deadline, HANDSHAKE_TIMEOUT_MS);
+      if (known === undefined) return this.#keep(address.vmId, this.#connect(address, deadline));
       // Another caller's connect has that caller's bounds; this one keeps to its own.
       const connection = await within(
         known.connection.catch(() => undefined),
@@ -67,15 +68,19 @@ export class GuestChannels {
   }
 
   /**
-   * Opens a connection and keeps it for {@link get}.
+   * Opens a connection over a lane that only this program has, and keeps it for {@link get}.
    *
-   * @param deadline Bound of the wait for a free lane and the guest's answer together.
-   * @param handshakeLimitMs Bound of the guest's answer alone.
+   * @throws {TIMEOUT} when the guest did not answer. @throws {CHANNEL_CLOSED} @throws {ABORTED}
    */
-  open(address: GuestAddress, deadline: Deadline, handshakeLimitMs = Number.POSITIVE_INFINITY) {
-    const channel: OpenChannel = { connection: this.#connect(address, deadline, handshakeLimitMs) };
-    this.#channels.set(address.vmId, channel);
-    const forget = () => this.#forget(address.vmId, channel);
+  adopt(vmId: string, lane: Duplex, deadline: Deadline): Promise<GuestConnection> {
+    return this.#keep(vmId, GuestConnection.open(lane, deadline));
+  }
+
+  /** Keeps a connection that is being opened for {@link get}. */
+  #keep(vmId: string, connection: Promise<GuestConnection>): Promise<GuestConnection> {
+    const channel: OpenChannel = { connection };
+    this.#channels.set(vmId, channel);
+    const forget = () => this.#forget(vmId, channel);
     void channel.connection.then((connection) => {
       channel.ready = connection;
       void connection.closed.then(forget);
@@ -102,11 +107,11 @@ export class GuestChannels {
     if (this.#channels.get(vmId) === channel) this.#channels.delete(vmId);
   }
 
-  async #connect(address: GuestAddress, deadline: Deadline, handshakeLimitMs: number): Promise<GuestConnection> {
+  async #connect(address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
     const backend = backendFor(address.backend);
     const lease = await this.#lease(address.vmId, backend.features.laneCount, deadline);
     try {
-      const bound = deadline.atMost(handshakeLimitMs);
+      const bound = deadline.atMost(HANDSHAKE_TIMEOUT_MS);
       const socket = await backend.dial(address.runtimeDir, lease.lane, bound);
       const connection = await GuestConnection.open(socket, bound);
       void connection.closed.then(() => this.#release(address.vmId, lease));

@@ -4,3 +4,4 @@ export type { ImageInfo } from "../images/image-catalogue.js";
 export type { PruneResult } from "../images/image-removal.js";
 export type { BootImage } from "../images/image-store.js";
 export type { RemovedEntry } from "../images/remove-unused.js";
+export type { TemplateInfo } from "../images/template-files.js";

@@ -5,8 +5,9 @@ import { existsSync } from "node:fs";
 import { join, sep } from "node:path";
 import { STATE_SCHEMA } from "../storage/migrations.js";
 import { Store } from "../storage/store.js";
+import { decodeCapture } from "./capture-spec.js";
 import type { VmContext } from "./context.js";
-import { decodeSpec } from "./vm-spec.js";
+import { decodeSpec, type VmSpec } from "./vm-spec.js";
 
 /** @param path A file that a VM boots from, or a directory around it. */
 export function isBootedFrom(ctx: VmContext, path: string): boolean {
@@ -34,17 +35,27 @@ function isUsedByTenant(ctx: VmContext, stateDir: string, path: string): boolean
   }
 }
 
-function isUsedBy(store: Store, path: string): boolean {
+/** Every file of others that a VM needs, or may need again. */
+export function filesOf(spec: VmSpec): string[] {
+  const { kernelPath, initrdPath, disk, memoryBasePath } = spec;
+  const ofDisk = disk.mode === "isolated" ? [...disk.layers, disk.basePath] : [disk.path];
+  return [kernelPath, initrdPath, ...ofDisk, ...(memoryBasePath === null ? [] : [memoryBasePath])];
+}
+
+/**
+ * Whether a VM, a capture or a kept disk of a state directory needs a file or directory.
+ *
+ * @param exceptCapture Id of a capture whose own needs do not count.
+ */
+export function isUsedBy(store: Store, path: string, exceptCapture?: string): boolean {
   const isPart = (file: string) => file === path || file.startsWith(path + sep);
-  const isInVm = store.vms.list().some((row) => {
-    const { kernelPath, initrdPath, disk } = decodeSpec(row.id, row.spec);
-    return [kernelPath, initrdPath, disk.mode === "isolated" ? disk.basePath : disk.path].some(isPart);
-  });
-  if (isInVm) return true;
+  if (store.vms.list().some((row) => filesOf(decodeSpec(row.id, row.spec)).some(isPart))) return true;
+  const captures = store.captures.list().filter(({ id }) => id !== exceptCapture);
+  if (captures.some((row) => filesOf(decodeCapture(row).vm).some(isPart))) return true;
   // While a VM is being deleted its disk may be on record and not yet in its place.
   const isSettled = store.vms.list().every(({ move }) => move?.transition !== "deleting");
   return store.retainedDisks.list().some((disk) => {
-    if (existsSync(disk.path) || !isSettled) return isPart(disk.basePath);
+    if (existsSync(disk.path) || !isSettled) return disk.basePaths.some(isPart);
     store.retainedDisks.forget(disk.path);
     return false;
   });

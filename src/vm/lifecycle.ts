@@ -3,7 +3,9 @@
 import type { VmStatus, VmTransition } from "../storage/vm-store.js";
 
 /** Calls that change a VM's state. */
-export type LifecycleVerb = "start" | "stop" | "pause" | "resume" | "delete";
+export type LifecycleVerb = "start" | "stop" | "pause" | "resume" | CaptureVerb | "rewind" | "delete";
+/** Calls that copy a VM; it is afterwards as it was before. */
+export type CaptureVerb = "snapshot" | "fork" | "checkpoint";
 
 /** One row of the table. */
 export interface LifecycleRule {
@@ -15,6 +17,13 @@ export interface LifecycleRule {
   /** For the other states: the call that helps. */
   readonly helps: Partial<Readonly<Record<VmStatus, string>>>;
 }
+
+const CAPTURE: LifecycleRule = {
+  transition: "capturing",
+  from: ["running", "paused"],
+  already: [],
+  helps: { created: "start()", stopped: "start()", error: "start()" },
+};
 
 export const LIFECYCLE: Readonly<Record<LifecycleVerb, LifecycleRule>> = {
   start: {
@@ -35,6 +44,15 @@ export const LIFECYCLE: Readonly<Record<LifecycleVerb, LifecycleRule>> = {
     from: ["paused"],
     already: ["running"],
     helps: { created: "start()", stopped: "start()", error: "start()" },
+  },
+  snapshot: CAPTURE,
+  fork: CAPTURE,
+  checkpoint: CAPTURE,
+  rewind: {
+    transition: "rewinding",
+    from: ["running", "paused", "stopped", "error"],
+    already: [],
+    helps: { created: "start()" },
   },
   delete: {
     transition: "deleting",

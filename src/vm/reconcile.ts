@@ -4,13 +4,14 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { isAlive } from "../host/process-identity.js";
+import { sweepCaptures } from "./captures.js";
 import type { VmContext } from "./context.js";
-import { VMS_DIRECTORY } from "./create-vm.js";
+import { VMS_DIRECTORY } from "./make-vm.js";
 import { refreshVm } from "./refresh-vm.js";
 
 /** What a reconcile did with one thing. */
 export interface ReconcileItem {
-  /** Id of the VM, or path of a directory that is not on record. */
+  /** Id of the VM or capture, or path of a directory that is not on record. */
   readonly subject: string;
   readonly what: string;
 }
@@ -42,14 +43,23 @@ export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
       const is = after?.status ?? "deleted";
       report.cleaned.push({ subject, what: was === is ? "had leftovers of an earlier run" : `was ${was}, is ${is}` });
     } catch (error) {
-      const code = error instanceof SmolVMError ? `${error.code}: ` : "";
-      report.failed.push({ subject, what: `${code}${error instanceof Error ? error.message : error}` });
+      report.failed.push({ subject, what: describeFailure(error) });
     }
   }
+  const { removed, failed } = await sweepCaptures(ctx);
+  for (const { id: subject, isComplete } of removed) {
+    report.cleaned.push({ subject, what: isComplete ? "nothing stood on it any more" : "was never finished" });
+  }
+  for (const { row, error } of failed) report.failed.push({ subject: row.id, what: describeFailure(error) });
   for (const path of await strayDirectories(ctx)) {
     report.skipped.push({ subject: path, what: "not on record; a VM of this name would replace it" });
   }
   return report;
+}
+
+function describeFailure(error: unknown): string {
+  const code = error instanceof SmolVMError ? `${error.code}: ` : "";
+  return `${code}${error instanceof Error ? error.message : error}`;
 }
 
 async function strayDirectories(ctx: VmContext): Promise<string[]> {

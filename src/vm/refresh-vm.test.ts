@@ -324,7 +324,7 @@ describe("deleting", () => {
     expect(retainedDiskPath).toBe(join(ctx.paths.stateDir, "retained", `a1-${createdAtMs}.qcow2`));
     expect(readFileSync(retainedDiskPath!, "utf8")).toBe("the disk");
     expect(existsSync(directory())).toBe(false);
-    expect(ctx.store.retainedDisks.list()).toEqual([{ path: retainedDiskPath, basePath: "/images/rootfs.ext4" }]);
+    expect(ctx.store.retainedDisks.list()).toEqual([{ path: retainedDiskPath, basePaths: ["/images/rootfs.ext4"] }]);
   });
 
   test("that was interrupted after the disk was moved finishes, and the disk stays", async () => {

@@ -62,16 +62,22 @@ async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<voi
         await removeVm(ctx, row);
         return;
       case "starting":
+      case "rewinding":
         await releaseRuntime(ctx, row.id);
-        settle("error", { code: "INTERRUPTED", message: "The program that was starting the VM ended" });
+        settle("error", { code: "INTERRUPTED", message: `The program that was ${move.transition} the VM ended` });
         return;
       case "stopping":
         await releaseRuntime(ctx, row.id);
         settle("stopped");
         return;
       case "pausing":
+        settle(await moveMonitor(ctx, row, "paused"));
+        return;
       case "resuming":
-        settle(await finishMonitorMove(ctx, row, move.transition));
+        settle(await moveMonitor(ctx, row, "running"));
+        return;
+      case "capturing": // The copy stopped its vCPUs for a moment; whatever it was, it goes on.
+        settle(await moveMonitor(ctx, row, row.status === "paused" ? "paused" : "running"));
     }
   } catch (error) {
     // What could not be released stays on record; the next look tries again.
@@ -80,14 +86,14 @@ async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<voi
   }
 }
 
-async function finishMonitorMove(ctx: VmContext, row: VmRow, transition: "pausing" | "resuming"): Promise<VmStatus> {
+async function moveMonitor(ctx: VmContext, row: VmRow, to: "paused" | "running"): Promise<VmStatus> {
   const runtimeDir = runtimeDirectory(ctx, row.id);
   if (runtimeDir === undefined || !(await hasLiveVmm(ctx, row.id))) return row.status; // The next look sees it ended.
   const backend = backendFor(decodeSpec(row.id, row.spec).backend);
   const deadline = Deadline.after(MONITOR_TIMEOUT_MS);
-  if (transition === "pausing") await backend.pause(runtimeDir, deadline);
+  if (to === "paused") await backend.pause(runtimeDir, deadline);
   else await backend.resume(runtimeDir, deadline);
-  return transition === "pausing" ? "paused" : "running";
+  return to;
 }
 
 /** Claims, works, and if the work fails gives the claim back with the failure. */

@@ -4,6 +4,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileError } from "../errors/file-error.js";
 import type { VmRow } from "../storage/vm-store.js";
+import { sweepCaptures } from "./captures.js";
 import type { VmContext } from "./context.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { decodeSpec } from "./vm-spec.js";
@@ -29,8 +30,12 @@ export async function removeVm(ctx: VmContext, row: VmRow): Promise<string | und
   }
   ctx.store.transaction(() => {
     for (const resource of ctx.store.resources.list(row.id)) ctx.store.resources.forget(row.id, resource);
+    for (const { id, kind, vmId } of ctx.store.captures.list()) {
+      if (kind === "checkpoint" && vmId === row.id) ctx.store.captures.makeBase(id);
+    }
     ctx.store.vms.remove(row.id);
   });
+  await sweepCaptures(ctx); // Its checkpoints, and what only it stood on. What cannot go now is swept later.
   return retained;
 }
 
@@ -41,7 +46,7 @@ async function retainDisk(ctx: VmContext, row: VmRow): Promise<string | undefine
   const directory = join(ctx.paths.stateDir, RETAINED_DIRECTORY);
   const path = join(directory, `${row.id}-${row.createdAtMs}.qcow2`);
   try {
-    ctx.store.retainedDisks.add({ path, basePath: disk.basePath });
+    ctx.store.retainedDisks.add({ path, basePaths: [...disk.layers, disk.basePath] });
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(disk.path, path);
   } catch (error) {

@@ -1,7 +1,8 @@
 // Starts a VM that exists.
 
-import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit } from "../base/deadline.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
+import type { BootOptions } from "./boot-attempts.js";
 import { bootVm } from "./boot-vm.js";
 import { CLAIM_TIMEOUT_MS, changeVm } from "./claim.js";
 import type { VmContext } from "./context.js";
@@ -15,11 +16,11 @@ import { decodeSpec } from "./vm-spec.js";
  * @throws {BOOT_TIMEOUT} {BOOT_FAILED} with `details.serialTail` and `details.vmmStderr`; the VM is then in state `error`.
  * @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY} {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE}
  */
-export async function startVm(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<void> {
+export async function startVm(ctx: VmContext, vmId: string, options: BootOptions = {}): Promise<void> {
   const rest = shareLimit(options);
   await changeVm(ctx, { vmId, verb: "start" }, Deadline.from(rest(), CLAIM_TIMEOUT_MS), {
     work: async (row) => {
-      await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, rest());
+      await bootVm(ctx, { vmId, spec: decodeSpec(vmId, row.spec) }, { ...rest(), onProgress: options.onProgress });
       return { end: { status: "running" }, value: undefined };
     },
     afterFailure: async (row, error) => {

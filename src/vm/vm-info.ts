@@ -3,7 +3,7 @@
 import type { VmFailure, VmRow, VmStatus, VmTransition } from "../storage/vm-store.js";
 import type { VmContext } from "./context.js";
 import { VMM_ROLE } from "./resources.js";
-import { decodeSpec } from "./vm-spec.js";
+import { decodeSpec, type VmOrigin } from "./vm-spec.js";
 
 export type { VmFailure, VmStatus, VmTransition } from "../storage/vm-store.js";
 
@@ -17,6 +17,8 @@ export interface VMInfo {
   readonly failure: VmFailure | null;
   /** What did not work at its last start and did not prevent it, e.g. that the host has no DNS resolver. */
   readonly warnings: readonly string[];
+  /** What its present or last run began as, and from what: key of a template, id of a snapshot, checkpoint or VM. */
+  readonly startedFrom: VmOrigin;
   readonly backend: string;
   readonly accelerator: string;
   readonly image: { readonly name: string; readonly digest: string } | null;
@@ -46,6 +48,7 @@ export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
     transition: row.move?.transition ?? null,
     failure: row.failure ?? null,
     warnings: row.warnings,
+    startedFrom: spec.origin,
     backend: spec.backend,
     accelerator: spec.accelerator,
     image: spec.image,

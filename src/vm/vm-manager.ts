@@ -10,6 +10,8 @@ import type { PruneResult } from "../images/image-removal.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { RemovedEntry } from "../images/remove-unused.js";
 import type { VmRow, VmStatus } from "../storage/vm-store.js";
+import type { BootOptions } from "./boot-attempts.js";
+import { type CheckpointInfo, checkpointVm, listCheckpoints, rewindVm } from "./checkpoints.js";
 import { findVm } from "./claim.js";
 import { type CommandOptions, checkArgv, checkCommandOptions, checkShellLine } from "./command-options.js";
 import { CONSOLE_LOG, LOG_LIMIT_BYTES, readLog } from "./console-log.js";
@@ -17,12 +19,23 @@ import type { VmContext } from "./context.js";
 import { type CreateOptions, createVm } from "./create-vm.js";
 import { type DeletedVm, deleteVm } from "./delete-vm.js";
 import { type DoctorReport, diagnoseHost } from "./diagnose-host.js";
+import { type ForkedVm, type ForkOptions, forkVm } from "./fork-vm.js";
 import { isBootedFrom } from "./is-booted-from.js";
 import { openContext } from "./open-context.js";
 import { pauseVm, resumeVm } from "./pause-vm.js";
 import { type ReconcileReport, reconcile } from "./reconcile.js";
 import { refreshVm } from "./refresh-vm.js";
+import type { RestoreVMConfig } from "./restore-config.js";
 import { runInVm } from "./run-in-vm.js";
+import {
+  deleteSnapshot,
+  findSnapshot,
+  listSnapshots,
+  restoreSnapshot,
+  type SnapshotInfo,
+  type SnapshotOptions,
+  snapshotVm,
+} from "./snapshots.js";
 import { startVm } from "./start-vm.js";
 import { stopVm } from "./stop-vm.js";
 import type { VMConfig } from "./vm-config.js";
@@ -66,7 +79,7 @@ export class VmManager implements AsyncDisposable {
   }
 
   /** Boots a VM and waits until it takes commands. @see startVm for what it throws. */
-  async start(vmId: string, options?: WaitOptions): Promise<void> {
+  async start(vmId: string, options?: BootOptions): Promise<void> {
     return this.#operate(options, (rest) => startVm(this.#ctx, vmId, { ...options, ...rest }));
   }
 
@@ -83,6 +96,58 @@ export class VmManager implements AsyncDisposable {
   /** Lets a VM's vCPUs run on. @see resumeVm for what it throws. */
   async resume(vmId: string, options?: WaitOptions): Promise<void> {
     return this.#operate(options, (rest) => resumeVm(this.#ctx, vmId, { ...options, ...rest }));
+  }
+
+  /** Copies a running VM into children that go on from where it is. @see forkVm for what it throws. */
+  async fork(vmId: string, options?: ForkOptions): Promise<readonly ForkedVm[]> {
+    return this.#operate(options, (rest) => forkVm(this.#ctx, vmId, { ...options, ...rest }));
+  }
+
+  /** Makes a snapshot of a running VM. @see snapshotVm for what it throws. */
+  async snapshot(vmId: string, options?: SnapshotOptions): Promise<SnapshotInfo> {
+    return this.#operate(options, (rest) => snapshotVm(this.#ctx, vmId, { ...options, ...rest }));
+  }
+
+  /** A new VM that goes on from a snapshot. @see restoreSnapshot for what it throws. @returns Its id. */
+  async restore(snapshotId: string, config?: RestoreVMConfig, options?: WaitOptions): Promise<string> {
+    return this.#operate(options, (rest) => restoreSnapshot(this.#ctx, snapshotId, config, rest));
+  }
+
+  /** All snapshots of this state directory, the oldest first. */
+  async listSnapshots(options?: WaitOptions): Promise<readonly SnapshotInfo[]> {
+    return this.#operate(options, async () => listSnapshots(this.#ctx));
+  }
+
+  /** @throws {INVALID_CONFIG} {SNAPSHOT_NOT_FOUND} */
+  async findSnapshot(snapshotId: string, options?: WaitOptions): Promise<SnapshotInfo> {
+    return this.#operate(options, async () => findSnapshot(this.#ctx, snapshotId));
+  }
+
+  /** Deletes a snapshot. @see deleteSnapshot for what it throws. */
+  async deleteSnapshot(snapshotId: string, options?: WaitOptions): Promise<void> {
+    return this.#operate(options, () => deleteSnapshot(this.#ctx, snapshotId));
+  }
+
+  /** Makes a checkpoint of a running VM. @see checkpointVm for what it throws. */
+  async checkpoint(vmId: string, options?: WaitOptions): Promise<CheckpointInfo> {
+    return this.#operate(options, (rest) => checkpointVm(this.#ctx, vmId, { ...options, ...rest }));
+  }
+
+  /** The checkpoints that a VM can go back to, the oldest first. @throws {VM_NOT_FOUND} */
+  async listCheckpoints(vmId: string, options?: WaitOptions): Promise<readonly CheckpointInfo[]> {
+    return this.#operate(options, async () => listCheckpoints(this.#ctx, findVm(this.#ctx, vmId).id));
+  }
+
+  /** Takes a VM back to a checkpoint. @see rewindVm for what it throws. */
+  async rewind(vmId: string, checkpointId: string, options?: WaitOptions): Promise<void> {
+    return this.#operate(options, (rest) => rewindVm(this.#ctx, vmId, checkpointId, { ...options, ...rest }));
+  }
+
+  /** Makes a VM that was made with `lifetime: "process"` outlive this program. @throws {VM_NOT_FOUND} */
+  async keep(vmId: string, options?: WaitOptions): Promise<void> {
+    return this.#operate(options, async () => {
+      if (!this.#ctx.store.vms.keepForever(vmId)) findVm(this.#ctx, vmId);
+    });
   }
 
   /** Stops and deletes a VM. @see deleteVm for what it throws. */
@@ -152,7 +217,7 @@ export class VmManager implements AsyncDisposable {
   }
 
   /** The images of the cache directory; to remove some, {@link removeImage} and {@link pruneImages} spare those in use. */
-  get images(): Pick<ImageStore, "build" | "inspect" | "list" | "resolve"> {
+  get images(): Pick<ImageStore, "build" | "inspect" | "list" | "resolve" | "templates"> {
     return this.#ctx.images;
   }
 

@@ -5,7 +5,16 @@ import { SmolVMError } from "../errors/smolvm-error.js";
 
 const format = z.enum(["raw", "qcow2"]);
 
-const schema = z
+const origin = z.strictObject({
+  kind: z.enum(["boot", "template", "snapshot", "fork", "checkpoint"]),
+  /** Key of the template, id of the snapshot or checkpoint, id of the VM that was forked. */
+  id: z.string().nullable(),
+});
+
+/** What a VM's present run began as. */
+export type VmOrigin = z.output<typeof origin>;
+
+export const vmSpecSchema = z
   // Fields that a newer version has added are skipped, not refused.
   .object({
     backend: z.string(),
@@ -21,14 +30,22 @@ const schema = z
       z.strictObject({
         mode: z.literal("isolated"),
         path: z.string(),
+        layers: z.array(z.string()).readonly(),
         basePath: z.string(),
         baseFormat: format,
         sizeBytes: z.int(),
       }),
       z.strictObject({ mode: z.literal("shared"), path: z.string(), format }),
     ]),
+    /** Whether the disk was never booted from: only then can it stand on a template's. */
+    isPristine: z.boolean(),
+    /** The file that its memory was mapped from; null after a boot. */
+    memoryBasePath: z.string().nullable(),
+    origin,
     /** Whether the disk is larger than the file system in it. */
     growRoot: z.boolean(),
+    /** No other VM of the state directory has it; the guest's address is made from it. */
+    guestNumber: z.int(),
     networkMode: z.enum(["none", "user"]),
     ports: z.array(z.strictObject({ hostAddress: z.string(), hostPort: z.int(), guestPort: z.int() })),
     machineId: z.string(),
@@ -40,23 +57,24 @@ const schema = z
   .readonly();
 
 /** See the schema. Paths are absolute, sizes in the unit of their name. */
-export type VmSpec = z.output<typeof schema>;
+export type VmSpec = z.output<typeof vmSpecSchema>;
 
 /** Writes what the schema names and nothing else. */
 export function encodeSpec(spec: VmSpec): string {
-  return JSON.stringify(schema.parse(spec));
+  return JSON.stringify(vmSpecSchema.parse(spec));
 }
 
 /** @throws {STORAGE_FAILED} when the row was not written by this version. */
 export function decodeSpec(vmId: string, text: string): VmSpec {
-  const parsed = schema.safeParse(parseJson(text));
+  const parsed = vmSpecSchema.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
   throw new SmolVMError("STORAGE_FAILED", `Cannot read the record of VM "${vmId}": ${parsed.error.message}`, {
     details: { vmId },
   });
 }
 
-function parseJson(text: string): unknown {
+/** @returns `undefined` for what is no JSON. */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

@@ -74,10 +74,12 @@ function contract(backend: Backend) {
       disk: {
         mode: "isolated",
         path: join(work, `disk${count}.qcow2`),
+        layers: [],
         basePath: boot.rootfsPath,
         baseFormat: "raw",
         sizeBytes: boot.rootfsSizeBytes,
       },
+      memory: { from: "boot" },
       network: undefined,
       runtimeDir,
     };
@@ -141,6 +143,13 @@ function contract(backend: Backend) {
       expect(await Promise.race([exited, pause(10_000)])).toMatchObject({ exitCode: 0 });
       connection.close();
     }
+  });
+
+  it("gives its starter a lane that is there from the beginning, and does without it", async () => {
+    const { ownLane } = await start();
+    const connection = await GuestConnection.open(ownLane, soon());
+    connection.close();
+    await greet(0).then((other) => other.close());
   });
 
   it("gives the VMM its own process group, a seccomp filter, no environment and no descriptor of ours", async () => {

@@ -7,7 +7,8 @@ import { createInterface } from "node:readline";
 import type { CommandOptions, CommandResult, ReconcileReport, VMConfig, VMInfo } from "./smolvm.js";
 import { eventually } from "./wait.js";
 
-const SCRIPT = join(import.meta.dirname, "../fixtures/vm-program.mjs");
+const CHECKOUT = join(import.meta.dirname, "../..");
+const SCRIPT = "test/fixtures/vm-program.mjs";
 
 /** What another process's call failed with. */
 export class RemoteError extends Error {
@@ -55,6 +56,8 @@ export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Goes before the program's own argv. */
   readonly wrap?: readonly string[];
+  /** Another checkout whose built package it uses. */
+  readonly checkout?: string;
 }
 
 export class Program implements AsyncDisposable {
@@ -64,8 +67,8 @@ export class Program implements AsyncDisposable {
   readonly #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
   #nextId = 1;
 
-  private constructor({ env = {}, wrap = [] }: ProgramOptions) {
-    const [file = "", ...args] = [...wrap, process.execPath, SCRIPT];
+  private constructor({ env = {}, wrap = [], checkout = CHECKOUT }: ProgramOptions) {
+    const [file = "", ...args] = [...wrap, process.execPath, join(checkout, SCRIPT)];
     this.child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, ...env } });
     this.child.stdin?.on("error", () => {});
     const lines = createInterface({ input: this.child.stdout! });
@@ -90,6 +93,11 @@ export class Program implements AsyncDisposable {
 
   get pid(): number {
     return this.child.pid!;
+  }
+
+  /** The steps that its calls have told of so far. */
+  progress(): string[] {
+    return this.events.flatMap((event) => ("progress" in event ? [(event["progress"] as { step: string }).step] : []));
   }
 
   /** Asks it to do something. Rejects with {@link RemoteError}. */

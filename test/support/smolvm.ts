@@ -14,7 +14,9 @@ export type Vm = Api.SmolVM;
 
 const built = (path: string) => import(new URL(`../../dist/${path}`, import.meta.url).href);
 
-export const { SmolVM, VmManager, SmolVMError, isSmolVMError, reconcile } = (await built("index.js")) as typeof Api;
+const api = (await built("index.js")) as typeof Api;
+export const { SmolVM, VmManager, SmolVMError, isSmolVMError, reconcile } = api;
+export const { listTemplates, pruneImages, removeImage } = api;
 export const { hostPaths } = (await built("host/paths.js")) as typeof Paths;
 export const { identifyProcess } = (await built("host/process-identity.js")) as typeof Identities;
 export const { backendFor, BACKEND_NAMES } = (await built("backends/registry.js")) as typeof Backends;

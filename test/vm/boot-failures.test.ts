@@ -22,6 +22,9 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
+/** No template is ever made of it: none of its boots succeeds. */
+const NEVER_BOOTED: VMConfig = { bootArgs: "smolvm_test=never" };
+
 /** The directory goes with the last boot in it. */
 function namesIn(directory: string): readonly string[] {
   try {
@@ -78,7 +81,7 @@ describe("a boot that cannot succeed", () => {
       for (const name of namesIn(state.runtimeDir)) boots.add(name);
     }, 5);
     try {
-      const error = await failure({ bootTimeoutMs: 200 });
+      const error = await failure({ ...NEVER_BOOTED, bootTimeoutMs: 200 });
       expect(error).toMatchObject({ code: "BOOT_TIMEOUT", details: { bootTimeoutMs: 200 } });
     } finally {
       clearInterval(timer);
@@ -89,6 +92,8 @@ describe("a boot that cannot succeed", () => {
   it("leaves its VM in state error with the reason, and a later start may succeed", async () => {
     await using manager = new VmManager();
     const id = await manager.create(state.config());
+    await manager.start(id);
+    await manager.stop(id); // From now on it boots cold.
     expect(await rejection(manager.start(id, { timeoutMs: 150 }))).toMatchObject({ code: "BOOT_TIMEOUT" });
     expect(await manager.info(id)).toMatchObject({ status: "error", failure: { code: "BOOT_TIMEOUT" }, pid: null });
     await manager.start(id);
@@ -100,7 +105,7 @@ describe("a boot that cannot succeed", () => {
 describe("an abort", () => {
   it.each([0, 100, 400, 900])("%i ms into a boot leaves nothing", async (ms) => {
     const options = { signal: ms === 0 ? AbortSignal.abort() : AbortSignal.timeout(ms) };
-    expect(await rejection(SmolVM.create(state.config(), options))).toMatchObject({ code: "ABORTED" });
+    expect(await rejection(SmolVM.create(state.config(NEVER_BOOTED), options))).toMatchObject({ code: "ABORTED" });
     await expectNothingLeft(state.stateDir);
   });
 });

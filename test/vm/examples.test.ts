@@ -12,10 +12,22 @@ const NAMES = readdirSync(join(ROOT, "examples")).map((name) => basename(name, "
 
 /** What each must print; an example that is not named here fails. */
 const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
+  fork: [
+    ...[0, 1, 2].map((n) => new RegExp(`^attempt ${n}: made ready once, attempt ${n}, 1 sleeping$`, "m")),
+    /^the first VM: made ready once$/m,
+    /^after the undo: made ready once\n42$/m,
+  ],
   manager: [
     /^example-web, example-db$/m,
     /^example-db: running \(\w+\), pid \d+$/m,
     /^reconcile: 0 cleaned, 0 failed$/m,
+  ],
+  pool: [
+    /^6 \* 7 = 42$/m,
+    /^2 \*\* 20 = 1048576$/m,
+    /^sum\(range\(100\)\) = 4950$/m,
+    /^len\('microVM'\) = 7$/m,
+    /^pool of 2: 4 taken, some of them were ready$/m,
   ],
   "run-untrusted": [/status: 'ok',\s+stdout: '285\\n'/, /status: 'failed'/],
   streaming: [

@@ -57,15 +57,21 @@ describe.skipIf(!canMount)("a full disk", () => {
     rmSync(join(disk, "ballast"), { force: true });
   }
 
-  it("fails to create a VM whose disk finds no room", async () => {
+  it("fails to start a VM whose disk finds no room", async () => {
     await using manager = new VmManager({ stateDir });
-    await manager.delete(await manager.create(config()));
+    await manager.delete(await manager.create(config(), { start: true }));
     // Room for the record, not for the disk's 256 KiB.
     fill(160 * 1024);
-    expect(await rejection(manager.create(config()))).toMatchObject({ code: "STORAGE_FAILED" });
+    expect(await rejection(manager.create(config(), { start: true }))).toMatchObject({ code: "STORAGE_FAILED" });
     expect(readdirSync(join(stateDir, "vms"))).toEqual([]);
     empty();
     const id = await manager.create(config());
+    // The disk is made by the first start; one that fails can be repeated.
+    fill(160 * 1024);
+    expect(await rejection(manager.start(id))).toMatchObject({ code: "STORAGE_FAILED" });
+    empty();
+    await manager.start(id);
+    expect((await manager.run(id, "echo up")).output).toBe("up");
     await manager.delete(id);
   });
 

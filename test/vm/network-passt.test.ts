@@ -2,11 +2,12 @@
 // nothing of this machine's network is touched.
 
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { dnsQuery, type Probe, RawGuest } from "../fixtures/raw-guest.js";
+import { dnsQuery, type Probe, type RawGuest } from "../fixtures/raw-guest.js";
 import { eventually, type Line, pause, Talker } from "../fixtures/talker.js";
+import { attach, gateUserNetworks, UserNetworks } from "../support/user-network.js";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const HOST = `smolnet-h${process.pid}`;
@@ -15,26 +16,19 @@ const OUTSIDE = `smolnet-o${process.pid}`;
 const LOOPBACK_PORT = 8_001;
 /** Services of the "host" on all its addresses. */
 const ANY_PORT = 8_002;
+/** The guests' network: the first guest's address, another guest's, and the broadcast address. */
+const [GUEST, NEIGHBOUR, BROADCAST] = ["10.187.0.16", "10.187.0.17", "10.187.63.255"] as const;
+const [GATEWAY, DNS] = ["10.187.0.2", "10.187.0.3"] as const;
 
-const skipReason = whyNot();
-if (skipReason !== undefined) console.log(`gate: ${process.platform === "linux" ? "root" : "linux"}: ${skipReason}`);
+const skipReason = gateUserNetworks();
 
 describe.skipIf(skipReason !== undefined)("user network", () => {
-  let work: string;
-  let dir: string;
+  let networks: UserNetworks;
   let services: Talker;
   let outside: Talker;
-  const starters: Talker[] = [];
 
   beforeAll(async () => {
-    // Under /tmp and open to all: the unprivileged case runs from here too.
-    work = mkdtempSync("/tmp/smolnet-");
-    chmodSync(work, 0o755);
-    compileRoom(work);
-    execFileSync("go", ["build", "-o", join(work, "netguard"), "./cmd/netguard"], {
-      cwd: join(ROOT, "agent"),
-      env: { ...process.env, CGO_ENABLED: "0" },
-    });
+    networks = new UserNetworks(["ip", "netns", "exec", HOST]);
     makeNamespaces();
     const on = (port: number, v4: string, v6: string, name: string) =>
       ["tcp", "udp"].flatMap((protocol) => [
@@ -50,58 +44,31 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
     ]);
     outside = serve(OUTSIDE, on(80, "203.0.113.7", "2001:db8:77::1", "outside"));
     await Promise.all([services, outside].map((talker) => talker.line((line) => line["event"] === "ready")));
-    writeFileSync(join(work, "resolv.conf"), "nameserver 127.0.0.53\nsearch example.test\n");
   });
 
   afterEach(async () => {
-    for (const starter of starters.splice(0)) {
-      if (starter.child.exitCode !== null || starter.child.signalCode !== null) continue;
-      starter.child.stdin?.write("stop\n");
-      await starter.line((line) => line["stopped"] === true);
-      await starter.end();
-    }
-    await eventually(() => namespacePids(HOST).length === 1 || undefined); // The services alone.
-    if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
+    await networks.stopAll();
+    await networks.expectProcesses(1); // The services alone.
   });
 
   afterAll(async () => {
     await services?.end();
     await outside?.end();
     for (const name of [HOST, OUTSIDE]) execFileSync("ip", ["netns", "del", name]);
-    rmSync(work, { recursive: true, force: true });
+    networks?.remove();
   });
-
-  /** Starts the network with the room's own code, inside the host's namespace. */
-  async function start(extra: Line = {}, wrap: readonly string[] = []): Promise<{ starter: Talker; result: Line }> {
-    dir = mkdtempSync(join(work, "vm-"));
-    if (wrap.length > 0) execFileSync("chown", ["65534:65534", dir]);
-    const options = {
-      room: join(work, "room"),
-      dir,
-      guardPath: join(work, "netguard"),
-      request: { mode: "user", ports: [] },
-      resolvConf: join(work, "resolv.conf"),
-      ...extra,
-    };
-    const script = join(ROOT, "test/fixtures/start-passt.mjs");
-    const copy = join(work, "start-passt.mjs");
-    writeFileSync(copy, execFileSync("cat", [script]));
-    const starter = new Talker(["ip", "netns", "exec", HOST, ...wrap, "node", copy, JSON.stringify(options)]);
-    starters.push(starter);
-    return { starter, result: await starter.line((line) => "ok" in line) };
-  }
 
   async function connect(result: Line): Promise<RawGuest> {
     expect(result).toMatchObject({ ok: true });
-    const plan = result["plan"] as { guest: { macAddress: string } };
-    const identity = { mac: plan.guest.macAddress, address: "10.0.2.15" };
-    const guest = await RawGuest.connect(String(result["socketPath"]), identity);
-    expect(await guest.resolveGateway("10.0.2.2")).toBe(true);
+    const guest = await attach(result);
+    expect(await guest.resolveGateway(GATEWAY)).toBe(true);
     return guest;
   }
 
   it("lets no crafted frame reach the host, and ordinary ones the outside", async () => {
-    const { result } = await start({ request: { mode: "user", ports: [{ ...forward(8_180), guestPort: 80 }] } });
+    const { result } = await networks.start({
+      request: { mode: "user", ports: [{ ...forward(8_180), guestPort: 80 }] },
+    });
     const guest = await connect(result);
     const before = contacts(services).length;
     const outcomes = await guest.probe(hostileProbes(), 2_500);
@@ -119,11 +86,11 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("answers DNS from a resolver on the host's loopback, and opens nothing else there", async () => {
-    const { result } = await start();
+    const { result } = await networks.start();
     const guest = await connect(result);
-    expect(result["plan"]).toMatchObject({ guest: { dnsServers: ["10.0.2.3"], dnsSearch: ["example.test"] } });
+    expect(result["plan"]).toMatchObject({ guest: { dnsServers: [DNS], dnsSearch: ["example.test"] } });
     const question = dnsQuery("a.example.test");
-    const dns = { protocol: "udp" as const, destination: "10.0.2.3", port: 53 };
+    const dns = { protocol: "udp" as const, destination: DNS, port: 53 };
     const [good, junk, otherPort, byTcp] = await guest.probe([
       { ...dns, name: "question", payload: question },
       { ...dns, name: "junk", payload: Buffer.from("not a DNS question at all") },
@@ -136,7 +103,7 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("takes UDP only as an answer, and no low source port", async () => {
-    const { result } = await start();
+    const { result } = await networks.start();
     const guest = await connect(result);
     const to = { protocol: "udp" as const, destination: "203.0.113.7", port: 80, payload: Buffer.from("hi") };
     const [low] = await guest.probe([{ ...to, name: "low", sourcePort: 5_353 }], 500);
@@ -154,7 +121,9 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("opens a private network that was asked for, without the host's address in it", async () => {
-    const { result } = await start({ request: { mode: "user", ports: [], allowedNetworks: ["10.77.0.0/24"] } });
+    const { result } = await networks.start({
+      request: { mode: "user", ports: [], allowedNetworks: ["10.77.0.0/24"] },
+    });
     const guest = await connect(result);
     const [router, host] = await guest.probe([
       { name: "router", protocol: "tcp", destination: "10.77.0.1", port: 9 },
@@ -165,7 +134,7 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("forwards a port of the host to the guest", async () => {
-    const { result } = await start({ request: { mode: "user", ports: [forward(8_180)] } });
+    const { result } = await networks.start({ request: { mode: "user", ports: [forward(8_180)] } });
     const guest = await connect(result);
     guest.serve(80, "guest says hi");
     const ask =
@@ -181,7 +150,7 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("outlives the program that started it, and ends when its VMM is killed", async () => {
-    const { starter, result } = await start();
+    const { starter, result } = await networks.start();
     const pid = Number(result["pid"]);
     const vmm = spawn("node", [
       "-e",
@@ -193,25 +162,25 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
     await pause(300);
     expect(existsSync(`/proc/${pid}`)).toBe(true);
     vmm.kill("SIGKILL");
-    await eventually(() => namespacePids(HOST).length === 1 || undefined);
+    await networks.expectProcesses(1);
   });
 
   it("takes passt along when netguard itself is killed", async () => {
-    const { result } = await start();
+    const { result } = await networks.start();
     process.kill(Number(result["pid"]), "SIGKILL");
-    await eventually(() => namespacePids(HOST).length === 2 || undefined); // Services and the starter.
+    await networks.expectProcesses(2); // Services and the starter.
   });
 
   it("gives up when no VMM ever comes", async () => {
-    const { starter } = await start({ acceptTimeoutMs: 200 });
+    const { starter } = await networks.start({ acceptTimeoutMs: 200 });
     starter.child.kill("SIGKILL");
-    await eventually(() => namespacePids(HOST).length === 1 || undefined);
+    await networks.expectProcesses(1);
   });
 
   it("says PORT_IN_USE for a busy port and leaves nothing", async () => {
-    const { result } = await start({ request: { mode: "user", ports: [forward(8_180), forward(8_090)] } });
+    const { result } = await networks.start({ request: { mode: "user", ports: [forward(8_180), forward(8_090)] } });
     expect(result).toMatchObject({ ok: false, code: "PORT_IN_USE", details: { hostPort: 8_090 } });
-    expect(readdirSync(dir)).toEqual([]);
+    expect(readdirSync(networks.dir)).toEqual([]);
   });
 
   it.each([
@@ -220,21 +189,21 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
     ["ABORTED", { abortAfterMs: 0 }],
     ["NETWORK_FAILED", { request: { mode: "user", ports: [{ ...forward(8_181), hostAddress: "192.0.2.250" }] } }],
   ])("fails with %s and leaves nothing", async (code, extra) => {
-    const { result } = await start(extra);
+    const { result } = await networks.start(extra);
     expect(result).toMatchObject({ ok: false, code });
-    expect(readdirSync(dir)).toEqual([]);
+    expect(readdirSync(networks.dir)).toEqual([]);
   });
 
   it("ends in order when it is told to, and leaves no process and no socket", async () => {
-    const { starter, result } = await start();
+    const { starter, result } = await networks.start();
     starter.child.stdin?.write("stop\n");
     await starter.line((line) => line["stopped"] === true);
-    expect(namespacePids(HOST)).toHaveLength(2);
+    expect(networks.processes()).toHaveLength(2);
     expect(existsSync(String(result["socketPath"]))).toBe(false);
   });
 
   it("is told nothing of its starter's environment", async () => {
-    const { result } = await start({}, ["env", "API_KEY=s3cr3t"]);
+    const { result } = await networks.start({}, ["env", "API_KEY=s3cr3t"]);
     const variables = readFileSync(`/proc/${Number(result["pid"])}/environ`, "utf8")
       .split("\0")
       .filter(Boolean);
@@ -242,7 +211,7 @@ describe.skipIf(skipReason !== undefined)("user network", () => {
   });
 
   it("works for a user who is not root", async () => {
-    const { result } = await start({}, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    const { result } = await networks.start({}, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
     const guest = await connect(result);
     expect(await guest.request("203.0.113.7", 80, "GET /\n")).toBe("hello from outside4-tcp\n");
     guest.close();
@@ -257,14 +226,23 @@ function forward(hostPort: number): { guestPort: number; hostPort: number; hostA
 function hostileProbes(): Probe[] {
   const destinations4 = [
     ...["127.0.0.1", "127.0.0.53", "127.1.2.3", "127.255.255.255", "0.0.0.0", "0.0.0.1"],
-    ...["10.0.2.2", "10.0.2.3", "10.0.2.15", "10.0.2.255", "10.77.0.1", "10.77.0.2", "10.77.0.255"],
+    ...[GATEWAY, DNS, GUEST, BROADCAST, NEIGHBOUR, "10.77.0.1", "10.77.0.2", "10.77.0.255"],
     ...["169.254.1.1", "169.254.169.254", "224.0.0.1", "240.0.0.1", "255.255.255.255", "198.51.100.2"],
   ];
   const destinations6 = [
     ...["::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0", "::127.0.0.1", "64:ff9b::7f00:1"],
     ...["fd77::2", "2001:db8:77::2", "fe80::1", "ff02::1"],
   ];
-  const sources4 = [undefined, "127.0.0.1", "0.0.0.0", "10.77.0.2", "10.0.2.2", "255.255.255.255", "169.254.1.1"];
+  const sources4 = [
+    undefined,
+    "127.0.0.1",
+    "0.0.0.0",
+    "10.77.0.2",
+    GATEWAY,
+    NEIGHBOUR,
+    "255.255.255.255",
+    "169.254.1.1",
+  ];
   const sources6 = ["fd77::2", "::1", "::", "fe80::5", "::ffff:127.0.0.1"];
   const pairs = [
     ...destinations4.flatMap((destination) => sources4.map((source) => ({ destination, source }))),
@@ -322,47 +300,4 @@ function makeNamespaces(): void {
   ip("-n", OUTSIDE, "link", "set", "down0", "up");
   ip("-n", HOST, "route", "add", "default", "via", "10.77.0.1");
   ip("-n", HOST, "-6", "route", "add", "default", "via", "2001:db8:77::1");
-}
-
-function namespacePids(name: string): string[] {
-  const text = execFileSync("ip", ["netns", "pids", name]).toString().trim();
-  return text === "" ? [] : text.split("\n");
-}
-
-/** Compiles the room alone, so that a namespace's `node` can run it whatever state the rest is in. */
-function compileRoom(work: string): void {
-  const project = join(work, "tsconfig.json");
-  const compilerOptions = {
-    rootDir: join(ROOT, "src"),
-    outDir: join(work, "room"),
-    typeRoots: [join(ROOT, "node_modules/@types")],
-  };
-  const files = ["passt", "network-plan", "host-network"].map((name) => join(ROOT, `src/network/${name}.ts`));
-  writeFileSync(project, JSON.stringify({ extends: join(ROOT, "tsconfig.json"), compilerOptions, files, include: [] }));
-  execFileSync("node", [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", project], { stdio: "inherit" });
-  writeFileSync(join(work, "package.json"), '{"type":"module"}');
-}
-
-function whyNot(): string | undefined {
-  if (process.platform !== "linux") return "network namespaces need Linux";
-  if (process.getuid?.() !== 0) return "network namespaces need root";
-  for (const [file, flag] of [
-    ["ip", "-V"],
-    ["passt", "--version"],
-    ["go", "version"],
-    ["setpriv", "--version"],
-  ] as const) {
-    try {
-      execFileSync(file, [flag], { stdio: "ignore" });
-    } catch {
-      return `"${file}" does not run`;
-    }
-  }
-  try {
-    execFileSync("ip", ["netns", "add", HOST], { stdio: "ignore" });
-    execFileSync("ip", ["netns", "del", HOST], { stdio: "ignore" });
-    return undefined;
-  } catch {
-    return "this system allows no network namespaces";
-  }
 }

@@ -20,10 +20,12 @@ const [LOOPBACK_PORT, ANY_PORT] = [8_001, 8_002];
 const [NAMED, OUTSIDE] = ["192.0.2.53", "203.0.113.7"];
 const KNOCK = readFileSync(join(import.meta.dirname, "../fixtures/knock.py"), "utf8");
 
-/** Everything that might mean the host. */
+/** The guests' network: gateway, DNS, broadcast, and the address of a guest that is not there. */
+const [GATEWAY, DNS, BROADCAST, NEIGHBOUR] = ["10.187.0.2", "10.187.0.3", "10.187.63.255", "10.187.1.1"];
+/** Everything that might mean the host; the guest's own address comes with it. */
 const HOST_ADDRESSES = [
   ...["127.0.0.1", "127.0.0.53", "127.1.2.3", "0.0.0.0", "0.0.0.1"],
-  ...["10.0.2.2", "10.0.2.3", "10.0.2.15", "10.0.2.255", "10.77.0.2", "198.51.100.2"],
+  ...[GATEWAY, DNS, BROADCAST, NEIGHBOUR, "10.77.0.2", "198.51.100.2"],
   ...["169.254.1.1", "169.254.169.254", "255.255.255.255"],
 ];
 
@@ -64,6 +66,16 @@ describe.skipIf(!isRoot)('network "user"', () => {
     return (await program.call("exec", vmId, ["python3", "-c", code, name], { check: true })).output;
   }
 
+  /** The guest's own address, as the guest sees it. */
+  async function addressOf(id: string): Promise<string> {
+    const list = ["ip", "-4", "-o", "address", "show", "scope", "global"];
+    const { stdout } = await program.call("exec", id, list, { check: true });
+    const [, address, prefix] = /inet (\S+)\/(\d+)/.exec(stdout) ?? [];
+    expect(prefix).toBe("18");
+    expect(address).toMatch(/^10\.187\./);
+    return address ?? "";
+  }
+
   it("reaches the outside by address and by name", async () => {
     expect(await ask(OUTSIDE)).toBe("hello from outside");
     expect(await ask("anything.example.test")).toBe("hello from named");
@@ -78,13 +90,18 @@ describe.skipIf(!isRoot)('network "user"', () => {
 
   it("reaches nothing of the host by any address, route or crafted frame", async () => {
     const before = contacts(host).length;
-    const options = JSON.stringify({ addresses: HOST_ADDRESSES, ports: [LOOPBACK_PORT, ANY_PORT] });
+    const own = await addressOf(vmId);
+    const options = JSON.stringify({
+      addresses: [...HOST_ADDRESSES, own],
+      sources: [own, "127.0.0.1", "0.0.0.0", "10.77.0.2", GATEWAY, NEIGHBOUR, "169.254.1.1"],
+      ports: [LOOPBACK_PORT, ANY_PORT],
+    });
     const result = await program.call("exec", vmId, ["python3", "-", options], { stdin: KNOCK, check: true });
     const { answers, sent, route } = JSON.parse(result.stdout) as { answers: string[]; sent: number; route: string };
     expect(answers).toEqual([]);
     // The attempt was a real one.
     expect(sent).toBeGreaterThan(500);
-    expect(route).toMatch(/^127\.0\.0\.1 via 10\.0\.2\.2 dev (?!lo)/);
+    expect(route).toMatch(/^127\.0\.0\.1 via 10\.187\.0\.2 dev (?!lo)/);
     expect(contacts(host).slice(before)).toEqual([]);
     expect(await ask(OUTSIDE)).toBe("hello from outside");
   });

@@ -4,6 +4,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 )
 
 // Account is what /etc/passwd and /etc/group say about a user. They are read by hand because the image may use
@@ -19,15 +22,49 @@ const defaultShell = "/bin/sh"
 // LookupAccount finds a user by name or number below root, the directory that holds etc. A number without an
 // entry is a user too, with nothing but that number. ok is false for an unknown name.
 func LookupAccount(root, user string) (a Account, ok bool) {
-	passwd, _ := os.ReadFile(root + "/etc/passwd")
-	if a, ok = findAccount(string(passwd), user); !ok {
+	if a, ok = findAccount(passwdFile.read(root+"/etc/passwd"), user); !ok {
 		return a, false
 	}
 	if a.UID != 0 {
-		groups, _ := os.ReadFile(root + "/etc/group")
-		a.Groups = findGroups(string(groups), a.Name)
+		a.Groups = findGroups(groupFile.read(root+"/etc/group"), a.Name)
 	}
 	return a, true
+}
+
+var passwdFile, groupFile cachedFile
+
+// cachedFile keeps a small file's content as long as the file looks the same.
+type cachedFile struct {
+	mu      sync.Mutex
+	path    string
+	seen    syscall.Stat_t
+	content string
+}
+
+// racy is how old a file must be before it is believed that another change would show: times in a file system are as
+// coarse as the kernel's tick, and some have whole seconds.
+const racy = 2 * time.Second
+
+func (c *cachedFile) read(path string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var now syscall.Stat_t
+	if syscall.Stat(path, &now) != nil {
+		return ""
+	}
+	now.Atim = c.seen.Atim // changes with every reading
+	if c.path == path && c.seen == now {
+		return c.content
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	c.path = ""
+	if changed := time.Unix(now.Ctim.Unix()); time.Since(changed) > racy {
+		c.path, c.seen, c.content = path, now, string(content)
+	}
+	return string(content)
 }
 
 func findAccount(passwd, user string) (a Account, ok bool) {

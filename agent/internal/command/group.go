@@ -13,13 +13,16 @@ const (
 	cgroup2Magic = 0x63677270
 	// retiredLimit bounds the cgroups remembered because something still runs in them.
 	retiredLimit = 1024
+	// spareGroups is how many are kept ready. Making one holds a lock of the kernel's that starting and killing a command
+	// need, so it happens when a command has ended, never while one starts.
+	spareGroups = 2
 	// taskShare, in percent, is how much of the tasks that the kernel allows may be those of commands. The rest is for
 	// the kernel and for the agent: a Go program that cannot have a thread ends, and with PID 1 the VM.
 	taskShare = 80
 )
 
-// Groups hands out one cgroup for each command. Making and removing them costs milliseconds in a slow guest, so
-// one is kept ready and the rest happens in the background.
+// Groups hands out one cgroup for each command. Making and removing them costs milliseconds in a slow guest, so some
+// are kept ready, those of ended commands are used again, and the rest happens in the background.
 type Groups struct {
 	base  string
 	spare chan *group
@@ -35,6 +38,8 @@ type group struct {
 	path   string
 	dir    int // descriptor of the directory, for CLONE_INTO_CGROUP
 	killer int // descriptor of cgroup.kill, -1 before Linux 5.14
+	watch  int // descriptor of cgroup.events
+	killed bool
 }
 
 // NewGroups uses base, a directory that it makes inside a cgroup v2 mount. Nil means that there is none.
@@ -46,7 +51,7 @@ func NewGroups(base string) *Groups {
 	if err := os.Mkdir(base, 0o755); err != nil && !os.IsExist(err) {
 		return nil
 	}
-	g := &Groups{base: base, spare: make(chan *group, 1), wake: make(chan struct{}, 1)}
+	g := &Groups{base: base, spare: make(chan *group, spareGroups), wake: make(chan struct{}, 1)}
 	go g.maintain()
 	return g
 }
@@ -84,12 +89,14 @@ func overwrite(path, text string) error {
 func (g *Groups) maintain() {
 	limitTasks(g.base, "/proc/sys/kernel")
 	for {
-		if len(g.spare) == 0 {
-			if fresh := g.create(); fresh != nil {
-				g.spare <- fresh
+		g.sortRetired()
+		for len(g.spare) < spareGroups {
+			fresh := g.create()
+			if fresh == nil {
+				break
 			}
+			g.spare <- fresh // only this goroutine adds, so there is room
 		}
-		g.removeRetired()
 		<-g.wake
 	}
 }
@@ -115,6 +122,9 @@ func (g *Groups) take() *group {
 }
 
 func (g *Groups) create() *group {
+	if g == nil {
+		return nil
+	}
 	g.mu.Lock()
 	g.next++
 	path := g.base + "/" + strconv.Itoa(g.next)
@@ -127,20 +137,25 @@ func (g *Groups) create() *group {
 		_ = syscall.Rmdir(path)
 		return nil
 	}
-	killer, err := syscall.Open(path+"/cgroup.kill", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		killer = -1
-	}
-	return &group{owner: g, path: path, dir: dir, killer: killer}
+	// Open gives -1 for what is not there.
+	killer, _ := syscall.Open(path+"/cgroup.kill", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	watch, _ := syscall.Open(path+"/cgroup.events", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	return &group{owner: g, path: path, dir: dir, killer: killer, watch: watch}
 }
 
-func (g *Groups) removeRetired() {
+// sortRetired takes the cgroups of ended commands: some are used again, the others go.
+func (g *Groups) sortRetired() {
 	g.mu.Lock()
 	retired := g.retired
 	g.retired = nil
 	g.mu.Unlock()
 	var busy []*group
 	for _, old := range retired {
+		if len(g.spare) < spareGroups && old.asNew() {
+			g.spare <- old
+			continue
+		}
+		old.close()
 		// Killed processes leave their cgroup a moment after; it is tried again at the next command.
 		if syscall.Rmdir(old.path) == syscall.EBUSY {
 			busy = append(busy, old)
@@ -149,13 +164,33 @@ func (g *Groups) removeRetired() {
 	g.mu.Lock()
 	g.retired = append(g.retired, busy...)
 	if extra := len(g.retired) - retiredLimit; extra > 0 {
+		for _, old := range g.retired[:extra] {
+			old.close()
+		}
 		g.retired = append([]*group(nil), g.retired[extra:]...)
 	}
 	g.mu.Unlock()
 }
 
+// asNew reports that the cgroup can serve another command: nothing is in it or below it, and it is not frozen.
+func (c *group) asNew() bool {
+	if c.dir < 0 || c.killed {
+		return false
+	}
+	var stat syscall.Stat_t
+	const noChildren = 2 // links of a directory without directories in it
+	return syscall.Fstat(c.dir, &stat) == nil && stat.Nlink == noChildren && c.events() == "populated 0\nfrozen 0\n"
+}
+
 // kill sends SIGKILL to all that is in the cgroup.
+//
+// One that was killed is not used again: Linux since 6.12 takes a process that is born into it for one that the kill
+// has missed (kill_seq in kernel/cgroup/cgroup.c), and kills it.
 func (c *group) kill() error {
+	if c.events() != "" && !c.populated() {
+		return nil
+	}
+	c.killed = true
 	if c.killer >= 0 {
 		_, err := syscall.Write(c.killer, []byte("1"))
 		return err
@@ -193,23 +228,31 @@ func (c *group) add(pid int) error {
 	return overwrite(c.path+"/cgroup.procs", strconv.Itoa(pid))
 }
 
-// taken tells the background that a new spare is wanted; it is called when the command already runs.
-func (c *group) taken() { c.owner.nudge() }
-
 // populated reports whether a process is left in the cgroup. Killed processes leave it a moment after the kill.
-func (c *group) populated() bool {
-	events, err := os.ReadFile(c.path + "/cgroup.events")
-	return err == nil && strings.Contains(string(events), "populated 1")
+func (c *group) populated() bool { return strings.Contains(c.events(), "populated 1") }
+
+func (c *group) events() string {
+	var text [256]byte
+	n, err := syscall.Pread(c.watch, text[:], 0)
+	if err != nil {
+		return ""
+	}
+	return string(text[:n])
 }
 
-// retire closes the cgroup's descriptors and lets the background remove it.
+// retire lets the background have the cgroup, when its command has ended.
 func (c *group) retire() {
-	_ = syscall.Close(c.dir)
-	if c.killer >= 0 {
-		_ = syscall.Close(c.killer)
-	}
 	c.owner.mu.Lock()
 	c.owner.retired = append(c.owner.retired, c)
 	c.owner.mu.Unlock()
 	c.owner.nudge()
+}
+
+func (c *group) close() {
+	for _, fd := range []*int{&c.dir, &c.killer, &c.watch} {
+		if *fd >= 0 {
+			_ = syscall.Close(*fd)
+		}
+		*fd = -1
+	}
 }

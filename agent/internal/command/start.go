@@ -37,7 +37,7 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 	if len(argv) == 0 {
 		argv = []string{account.Shell, "-lc", spec.Line}
 	}
-	dir, failed := workingDirectory(spec.Dir, account.Home)
+	dir, failed := workingDirectory(spec.Dir, account.Home, argv[0])
 	if failed != nil {
 		return nil, failed
 	}
@@ -47,13 +47,15 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 		return nil, failed
 	}
 	attr := &syscall.ProcAttr{Dir: dir, Env: env, Files: files[:], Sys: &syscall.SysProcAttr{Setsid: true}}
-	// Without root (in tests) there are no other users to become.
-	if os.Geteuid() == 0 {
+	// Root has all that already. Without root (in tests) there are no other users to become.
+	if (account.UID != 0 || account.GID != 0 || len(account.Groups) > 0) && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: account.UID, Gid: account.GID, Groups: account.Groups}
 	}
 	p, err := s.fork(program, argv, attr)
-	if err == syscall.EACCES && spec.Dir == "" && dir != "/" {
-		// Nobody asked for the home; a user who may not enter it can work elsewhere.
+	if err != nil && spec.Dir == "" && dir != "/" && (err == syscall.EACCES || !isDirectory(dir)) {
+		// Nobody asked for the home: an image need not have the one that its passwd names, and a user who may not enter
+		// it can work elsewhere.
+		dir = "/"
 		attr.Dir = "/"
 		p, err = s.fork(program, argv, attr)
 	}
@@ -64,37 +66,43 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 }
 
 func (s *Starter) fork(program string, argv []string, attr *syscall.ProcAttr) (*Process, error) {
-	p := &Process{Done: make(chan struct{}), reaper: s.Reaper, group: s.Groups.take()}
-	if p.group != nil {
-		placeInto(attr.Sys, p.group)
+	p, err := s.forkInto(s.Groups.take(), program, argv, attr)
+	if err == syscall.EBUSY || err == syscall.EOPNOTSUPP || err == syscall.ENODEV {
+		// Root in the guest can make a cgroup unfit for processes, or remove it.
+		p, err = s.forkInto(s.Groups.create(), program, argv, attr)
+	}
+	return p, err
+}
+
+func (s *Starter) forkInto(g *group, program string, argv []string, attr *syscall.ProcAttr) (*Process, error) {
+	p := &Process{Done: make(chan struct{}), reaper: s.Reaper, group: g}
+	if g != nil {
+		placeInto(attr.Sys, g)
 	}
 	err := s.Reaper.start(p, func() (int, error) {
 		p.started = time.Now()
 		pid, err := syscall.ForkExec(program, argv, attr)
-		if err == nil && p.group != nil && !placedAtStart {
-			_ = p.group.add(pid)
+		if err == nil && g != nil && !placedAtStart {
+			_ = g.add(pid)
 		}
 		return pid, err
 	})
 	if err != nil {
-		if p.group != nil {
-			p.group.retire()
+		if g != nil {
+			g.retire()
 		}
 		return nil, err
-	}
-	if p.group != nil {
-		p.group.taken()
 	}
 	return p, nil
 }
 
-func workingDirectory(dir, home string) (string, *Failure) {
+func workingDirectory(dir, home, program string) (string, *Failure) {
 	if dir == "" {
-		// An image need not have the home that its passwd names.
-		if info, err := os.Stat(home); err == nil && info.IsDir() {
-			return home, nil
+		// Whether the home is there shows when the command starts, except where the program is looked for in it.
+		if strings.IndexByte(program, '/') > 0 && !isDirectory(home) {
+			return "/", nil
 		}
-		return "/", nil
+		return home, nil
 	}
 	if dir[0] != '/' {
 		return "", &Failure{"EINVAL", "Cannot use working directory \"" + dir + "\": not an absolute path"}
@@ -107,6 +115,11 @@ func workingDirectory(dir, home string) (string, *Failure) {
 		return "", failure(syscall.ENOTDIR, "Cannot use working directory \""+dir+"\"")
 	}
 	return dir, nil
+}
+
+func isDirectory(path string) bool {
+	var stat syscall.Stat_t
+	return syscall.Stat(path, &stat) == nil && stat.Mode&syscall.S_IFMT == syscall.S_IFDIR
 }
 
 // findProgram resolves a name like a shell does: with a slash it is a path, else PATH is searched.

@@ -3,6 +3,7 @@ package guest
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +16,7 @@ var (
 	errBadName  = errors.New("not a host or domain name")
 	errBadEntry = errors.New("not KEY=VALUE")
 	errBadID    = errors.New("not 32 lower-case hex digits")
+	errBadMAC   = errors.New("not a device's address")
 )
 
 // configuring keeps two configures, on two lanes, from mixing.
@@ -29,7 +31,7 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 		configuring.Lock()
 		defer configuring.Unlock()
 		m.apply(s)
-		return session.Result{Reply: s.reply()}
+		return session.Result{Reply: s.reply(m.Identity.bootIDText), Copied: s.isCopy}
 	}, nil
 }
 
@@ -37,36 +39,45 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 func (m *Machine) apply(s *settings) {
 	// Entropy first: what comes after may already draw random numbers.
 	if len(s.entropy) > 0 {
-		s.warn("add entropy", addEntropy(s.entropy))
+		s.warn("add entropy", addEntropy(m.Identity.random, s.entropy))
 	}
 	if s.clock != 0 {
 		s.warn("set the clock", setClock(s.clock))
+	}
+	// Whoever sees the generation rise finds the generator reseeded and the time right.
+	if s.isCopy {
+		m.Window.Copied()
+		s.warn("raise the generation", m.Identity.generation.raise())
+		s.warn("renew the boot id", m.Identity.renewBootID())
 	}
 	if s.environment != nil {
 		m.Starter.Environment.Set(s.environment)
 	}
 	if s.machineID != "" {
-		s.warn("write /etc/machine-id", replaceFile("/etc/machine-id", s.machineID+"\n", 0o444))
+		s.warn("write "+machineIDFile, m.Identity.write(machineIDFile, s.machineID+"\n", 0o444))
 	}
 	if s.hostname != "" {
-		s.applyHostname()
+		m.applyHostname(s)
 	}
-	if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 {
-		s.applyNetwork()
+	if s.sshPrivate != "" || s.sshPublic != "" {
+		s.warn("set the SSH host key", m.Identity.ssh.set(s.sshPrivate, s.sshPublic))
+	}
+	if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
+		m.Network.apply(s)
 	}
 	if len(s.nameServers) > 0 || len(s.search) > 0 {
-		s.warn("write /etc/resolv.conf", replaceFile("/etc/resolv.conf", s.resolver(), 0o644))
+		s.warn("write "+resolverFile, m.Identity.write(resolverFile, s.resolver(), 0o644))
 	}
 	if s.growRoot {
 		s.warn("grow the root file system", growRoot())
 	}
 }
 
-func (s *settings) applyHostname() {
+func (m *Machine) applyHostname(s *settings) {
 	s.warn("set the hostname", syscall.Sethostname([]byte(s.hostname)))
-	s.warn("write /etc/hostname", replaceFile("/etc/hostname", s.hostname+"\n", 0o644))
-	old, _ := os.ReadFile("/etc/hosts")
-	s.warn("write /etc/hosts", replaceFile("/etc/hosts", hostsWith(string(old), s.hostname), 0o644))
+	s.warn("write "+hostnameFile, m.Identity.write(hostnameFile, s.hostname+"\n", 0o644))
+	hosts := hostsWith(m.Identity.read(hostsFile), s.hostname)
+	s.warn("write "+hostsFile, m.Identity.write(hostsFile, hosts, 0o644))
 }
 
 // ownAddress is where Debian and its like put the machine's own name.
@@ -105,11 +116,9 @@ func (s *settings) resolver() string {
 
 // replaceFile writes a file in one step; a symbolic link of that name is replaced, not followed.
 func replaceFile(path, content string, mode os.FileMode) error {
-	_ = os.Mkdir("/etc", 0o755)
-	if old, err := os.Readlink(path); err != nil || old == "" {
-		if same, err := os.ReadFile(path); err == nil && string(same) == content {
-			return nil
-		}
+	_ = os.Mkdir(filepath.Dir(path), 0o755)
+	if same, err := readRegular(path, false); err == nil && same == content {
+		return nil
 	}
 	temporary := path + ".smolvm"
 	_ = os.Remove(temporary)
@@ -136,7 +145,7 @@ const (
 	maxWarning  = 512
 )
 
-func (s *settings) reply() []byte {
+func (s *settings) reply(bootID string) []byte {
 	var name syscall.Utsname
 	_ = syscall.Uname(&name)
 	release := make([]byte, 0, len(name.Release))
@@ -146,9 +155,8 @@ func (s *settings) reply() []byte {
 		}
 		release = append(release, byte(c))
 	}
-	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	p := frame.AppendBytes(nil, 1, release)
-	p = frame.AppendText(p, 2, strings.TrimSpace(string(bootID)))
+	p = frame.AppendText(p, 2, bootID)
 	for i, warning := range s.warnings {
 		if i == maxWarnings {
 			break

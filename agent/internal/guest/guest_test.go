@@ -62,6 +62,27 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+func TestSettingsOfACopy(t *testing.T) {
+	p := frame.AppendText(nil, 21, "52:54:00:00:0a:FF")
+	p = frame.AppendText(p, 22, "PRIVATE")
+	p = frame.AppendText(p, 23, "public")
+	p = frame.AppendBytes(p, 24, []byte{1})
+	s, err := parseSettings(p)
+	if err != nil || !reflect.DeepEqual(s.mac, []byte{0x52, 0x54, 0, 0, 0x0a, 0xff}) || s.sshPrivate != "PRIVATE" ||
+		s.sshPublic != "public" || !s.isCopy || len(s.warnings) != 0 {
+		t.Errorf("%+v %v", s, err)
+	}
+	if _, err := parseSettings(frame.AppendBytes(nil, 24, []byte{2})); err == nil {
+		t.Error("a flag of two passes")
+	}
+	for _, bad := range []string{"", "52:54:00:00:0a", "52:54:00:00:0a:0b:0c", "52-54-00-00-0a-0b", "52:54:0:00:0a:0b",
+		"53:54:00:00:0a:0b", "+1:54:00:00:0a:0b"} {
+		if s, err := parseSettings(frame.AppendText(nil, 21, bad)); err != nil || s.mac != nil || len(s.warnings) != 1 {
+			t.Errorf("%q: %+v %v", bad, s, err)
+		}
+	}
+}
+
 func TestParseAddress(t *testing.T) {
 	// A RTM_NEWADDR body for 10.1.2.3/30 on interface 2, as the kernel sends it.
 	body := []byte{2, 30, 0, 0, 2, 0, 0, 0, 8, 0, 1, 0, 10, 1, 2, 3, 8, 0, 2, 0, 10, 1, 2, 3}

@@ -21,22 +21,17 @@ const (
 )
 
 // addEntropy mixes bytes into the kernel's pool, credits them, and makes the generator use them at once: a clone
-// must not draw the numbers that its template would have drawn.
-func addEntropy(entropy []byte) error {
-	file, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+// must not draw the numbers that its template would have drawn. random is an open /dev/urandom.
+func addEntropy(random int, entropy []byte) error {
 	// struct rand_pool_info: entropy in bits and size in bytes, as native integers, then the bytes.
 	info := make([]byte, 8+len(entropy))
 	binary.LittleEndian.PutUint32(info, uint32(8*len(entropy))) // both our architectures are little-endian
 	binary.LittleEndian.PutUint32(info[4:], uint32(len(entropy)))
 	copy(info[8:], entropy)
-	if err := ioctl(file.Fd(), rndAddEntropy, unsafe.Pointer(&info[0])); err != nil {
+	if err := ioctl(uintptr(random), rndAddEntropy, unsafe.Pointer(&info[0])); err != nil {
 		return err
 	}
-	return ioctl(file.Fd(), rndReseed, nil)
+	return ioctl(uintptr(random), rndReseed, nil)
 }
 
 // growRoot makes an ext4 root as large as its device.

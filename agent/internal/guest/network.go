@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 )
 
 var errNoInterface = errors.New("the guest has no network interface")
@@ -18,30 +20,37 @@ const (
 	onLink           = 0x04 // RTNH_F_ONLINK: the gateway need not lie in the subnet
 )
 
-// applyNetwork sets up the first interface. The addresses given are the whole set: a clone must not keep those
-// of the machine that it was copied from.
-func (s *settings) applyNetwork() {
-	name, index := firstInterface()
-	if index == 0 {
-		s.warn("set up the network", errNoInterface)
-		return
-	}
+// Network is the guest's one interface. It is looked up once: a copy has the same.
+type Network struct {
+	name  string
+	index uint32
+}
+
+// apply sets up the interface. The addresses given are the whole set: a clone must not keep those of the machine that
+// it was copied from.
+func (w *Network) apply(s *settings) {
 	n, err := openNetlink()
 	if err != nil {
 		s.warn("set up the network", err)
 		return
 	}
 	defer n.close()
-	s.warn("bring up "+name, n.linkUp(index, s.mtu))
+	if w.index == 0 || n.interfaceName(w.index) != w.name {
+		if w.name, w.index = firstInterface(); w.index == 0 {
+			s.warn("set up the network", errNoInterface)
+			return
+		}
+	}
+	s.warn("bring up "+w.name, n.linkUp(w.name, w.index, s))
 	if len(s.addresses) > 0 {
-		s.warn("remove old addresses", n.removeOthers(index, s.addresses))
+		s.warn("remove old addresses", n.removeOthers(w.index, s.addresses))
 	}
 	for _, address := range s.addresses {
 		s.warn("add address "+address.String(), n.address(syscall.RTM_NEWADDR,
-			syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, index, address))
+			syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, w.index, address))
 	}
 	for _, gateway := range s.gateways {
-		s.warn("add gateway "+gateway.String(), n.defaultRoute(index, gateway))
+		s.warn("add gateway "+gateway.String(), n.defaultRoute(w.index, gateway))
 	}
 }
 
@@ -71,15 +80,69 @@ func firstInterface() (name string, index uint32) {
 	return "", 0
 }
 
-func (n *netlink) linkUp(index, mtu uint32) error {
+// linkUp gives the interface its MAC address and MTU and brings it up, in one step where the driver can.
+func (n *netlink) linkUp(name string, index uint32, s *settings) error {
+	mac := s.mac
+	if mac != nil && bytes.Equal(n.hardwareAddress(name), mac) {
+		mac = nil // setting it again would announce it to everybody
+	}
+	err := n.link(index, syscall.IFF_UP, mac, s.mtu)
+	if err != syscall.EBUSY || mac == nil {
+		return err
+	}
+	// A driver that changes its address only while it is down.
+	if err := n.link(index, 0, nil, 0); err != nil {
+		return err
+	}
+	err = n.link(index, 0, mac, 0)
+	if upErr := n.link(index, syscall.IFF_UP, nil, s.mtu); err == nil {
+		err = upErr
+	}
+	return err
+}
+
+// link changes what is not zero, and whether the interface is up.
+func (n *netlink) link(index, up uint32, mac []byte, mtu uint32) error {
 	r := &request{body: make([]byte, syscall.SizeofIfInfomsg)}
 	binary.LittleEndian.PutUint32(r.body[4:], index)
-	binary.LittleEndian.PutUint32(r.body[8:], syscall.IFF_UP)  // flags
+	binary.LittleEndian.PutUint32(r.body[8:], up)              // flags
 	binary.LittleEndian.PutUint32(r.body[12:], syscall.IFF_UP) // which of them change
+	if mac != nil {
+		r.attribute(syscall.IFLA_ADDRESS, mac)
+	}
 	if mtu != 0 {
 		r.attributeU32(syscall.IFLA_MTU, mtu)
 	}
 	return n.do(syscall.RTM_NEWLINK, 0, r)
+}
+
+// interfaceRequest is struct ifreq with what comes back from the kernel.
+type interfaceRequest struct {
+	name  [syscall.IFNAMSIZ]byte
+	value [24]byte
+}
+
+// interfaceName returns the name of an interface, empty when it is gone.
+func (n *netlink) interfaceName(index uint32) string {
+	var r interfaceRequest
+	binary.LittleEndian.PutUint32(r.value[:], index)
+	if ioctl(uintptr(n.fd), syscall.SIOCGIFNAME, unsafe.Pointer(&r)) != nil {
+		return ""
+	}
+	if end := bytes.IndexByte(r.name[:], 0); end >= 0 {
+		return string(r.name[:end])
+	}
+	return ""
+}
+
+// hardwareAddress returns the MAC address of an Ethernet interface. Asking so is a fraction of what RTM_GETLINK costs.
+func (n *netlink) hardwareAddress(name string) []byte {
+	var r interfaceRequest
+	copy(r.name[:len(r.name)-1], name)
+	if ioctl(uintptr(n.fd), syscall.SIOCGIFHWADDR, unsafe.Pointer(&r)) != nil {
+		return nil
+	}
+	return append([]byte(nil), r.value[2:8]...) // behind the family in struct sockaddr
 }
 
 func family(a netip.Addr) byte {

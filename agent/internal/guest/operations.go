@@ -2,7 +2,9 @@
 package guest
 
 import (
+	"runtime/debug"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"smolvm.dev/agent/internal/command"
@@ -13,8 +15,13 @@ import (
 // Machine is what the operations work on.
 type Machine struct {
 	Starter  *command.Starter
+	Identity *Identity
+	Network  *Network
+	Window   *session.Window
 	PowerOff func()
 	Log      func(text string)
+
+	warmth warmth
 }
 
 // Operations returns the table of what a CALL may name.
@@ -23,6 +30,9 @@ func (m *Machine) Operations() map[string]session.Operation {
 		"ping":      ping,
 		"configure": m.configure,
 		"shutdown":  m.shutdown,
+		"settle":    m.rest,
+		"hold":      m.hold,
+		"release":   m.release,
 	}
 }
 
@@ -31,6 +41,55 @@ const tagUptime = 4
 func ping([]byte) (func() session.Result, error) {
 	return func() session.Result {
 		return session.Result{Reply: frame.AppendU32(nil, tagUptime, uptimeMs())}
+	}, nil
+}
+
+// rest makes the agent small and quiet, for an image of the machine that many others will start from.
+func (m *Machine) rest([]byte) (func() session.Result, error) {
+	return func() session.Result {
+		configuring.Lock()
+		defer configuring.Unlock()
+		// What came into being since the boot.
+		if err := m.Identity.ssh.prepare(); err != nil {
+			m.Log("cannot prepare SSH host keys: " + err.Error())
+		}
+		debug.FreeOSMemory() // collects first
+		m.warmth.warm = func() { warmUp(m.Starter) }
+		m.warmth.rest()
+		return session.Result{}
+	}, nil
+}
+
+// maxHold bounds for how long a lost client is taken for a copy's.
+const maxHold = 10 * time.Minute
+
+// hold keeps commands alive whose client leaves: the host is about to copy the machine.
+func (m *Machine) hold(payload []byte) (func() session.Result, error) {
+	limit := time.Duration(0)
+	err := frame.Each(payload, func(f frame.Field) error {
+		if f.Tag != 10 {
+			return nil
+		}
+		ms, err := f.U32()
+		limit = time.Duration(ms) * time.Millisecond
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if limit > maxHold {
+		limit = maxHold
+	}
+	return func() session.Result {
+		m.Window.Open(limit)
+		return session.Result{}
+	}, nil
+}
+
+func (m *Machine) release([]byte) (func() session.Result, error) {
+	return func() session.Result {
+		m.Window.Close()
+		return session.Result{}
 	}, nil
 }
 

@@ -2,6 +2,8 @@ package guest
 
 import (
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"smolvm.dev/agent/internal/command"
 	"smolvm.dev/agent/internal/frame"
@@ -20,6 +22,10 @@ type settings struct {
 	mtu         uint32
 	machineID   string
 	growRoot    bool
+	mac         []byte // six bytes
+	sshPrivate  string // as OpenSSH writes it to a file
+	sshPublic   string // one line
+	isCopy      bool
 	warnings    []string
 }
 
@@ -39,7 +45,7 @@ func parseSettings(payload []byte) (*settings, error) {
 func (s *settings) field(f frame.Field) (err error) {
 	var text string
 	switch f.Tag {
-	case 10, 13, 14, 15, 16, 17, 19:
+	case 10, 13, 14, 15, 16, 17, 19, 21, 22, 23:
 		if text, err = f.Text(); err != nil {
 			return err
 		}
@@ -95,6 +101,16 @@ func (s *settings) field(f frame.Field) (err error) {
 		}
 	case 20:
 		s.growRoot, err = f.Flag()
+	case 21:
+		if s.mac = parseMAC(text); s.mac == nil {
+			s.warn("use MAC address \""+text+"\"", errBadMAC)
+		}
+	case 22:
+		s.sshPrivate = text
+	case 23:
+		s.sshPublic = text
+	case 24:
+		s.isCopy, err = f.Flag()
 	}
 	return err
 }
@@ -112,6 +128,26 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+// parseMAC reads six hexadecimal bytes joined by colons; nil is none. A group's address is no device's.
+func parseMAC(text string) []byte {
+	parts := strings.Split(text, ":")
+	if len(parts) != 6 {
+		return nil
+	}
+	var mac []byte
+	for _, part := range parts {
+		number, err := strconv.ParseUint(part, 16, 8)
+		if err != nil || len(part) != 2 {
+			return nil
+		}
+		mac = append(mac, byte(number))
+	}
+	if mac[0]&1 != 0 {
+		return nil
+	}
+	return mac
 }
 
 func validMachineID(id string) bool {

@@ -54,6 +54,7 @@ func (m *Machine) Settle(grace time.Duration) {
 			waitIdle(killWait)
 		}
 	}
+	m.Identity.saveChanges(func(target string) error { return syscall.Unmount(target, syscall.MNT_DETACH) })
 	freezeDisks()
 	m.Log("power off")
 }

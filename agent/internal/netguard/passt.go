@@ -109,6 +109,9 @@ func isARPReply(frame []byte) bool {
 		binary.BigEndian.Uint16(frame[12:]) == etherTypeARP && binary.BigEndian.Uint16(frame[20:]) == 2
 }
 
+// Ended is closed when the child has ended.
+func (c *Passt) Ended() <-chan struct{} { return c.ended }
+
 // Stop closes the socket and waits for the child's end.
 func (c *Passt) Stop() {
 	_ = c.Close()

@@ -135,6 +135,46 @@ func TestMalformedFrames(t *testing.T) {
 	}
 }
 
+// A clone speaks with its template's addresses until the agent has given it its own.
+func TestFramesOfTheTemplate(t *testing.T) {
+	const template = "10.0.2.14"
+	policy := testPolicy()
+	foreign := func(f []byte) []byte { copy(f[6:], []byte{2, 0, 0, 0, 0, 9}); return f }
+	question := udp(40001, 53, "\x07\x08\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01")
+	arp := arpRequest(policy, addressOf(net.IPv4(10, 0, 2, 2)))[lengthSize:]
+	binary.BigEndian.PutUint32(arp[ethernetSize+14:], addressOf(net.ParseIP(template)))
+	foreignARP := foreign(append([]byte(nil), arp...))
+	copy(foreignARP[ethernetSize+8:], foreignARP[6:12])
+	ipv6 := append([]byte{0x33, 0x33, 0, 0, 0, 2, 2, 0, 0, 0, 0, 9, 0x86, 0xdd}, make([]byte, 48)...)
+	frames := [][]byte{
+		foreign(frame(protocolUDP, template, "203.0.113.7", udp(40000, 80, "x"))),
+		foreign(frame(protocolTCP, template, "203.0.113.7", tcp(40000, 80, tcpSyn))),
+		foreign(frame(protocolUDP, template, "10.0.2.3", question)),
+		foreign(frame(protocolUDP, guest, "203.0.113.7", udp(40000, 80, "x"))),
+		frame(protocolUDP, template, "203.0.113.7", udp(40000, 80, "x")), // Already its own MAC address.
+		frame(protocolUDP, template, "10.0.2.3", question),
+		arp, foreignARP, ipv6,
+	}
+	own := frame(protocolUDP, guest, "203.0.113.7", udp(40002, 80, "x"))
+	var stream []byte
+	for _, f := range frames {
+		if policy.Outbound(f) != Drop {
+			t.Errorf("% x is not dropped", f)
+		}
+		stream = append(stream, message(f)...)
+	}
+	if len(policy.flows.last) != 0 || len(policy.flows.sources) != 0 {
+		t.Error("a frame that was dropped is remembered")
+	}
+	var to bytes.Buffer
+	err := Relay(&to, bytes.NewReader(append(stream, message(own)...)), func(f []byte) bool {
+		return policy.Outbound(f) == Pass
+	})
+	if err != io.EOF || !bytes.Equal(to.Bytes(), message(own)) {
+		t.Errorf("the relay ended with %v after % x, not after the clone's own frame", err, to.Bytes())
+	}
+}
+
 func TestARP(t *testing.T) {
 	policy := testPolicy()
 	request := arpRequest(policy, addressOf(net.IPv4(10, 0, 2, 2)))[lengthSize:]

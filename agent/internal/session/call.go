@@ -44,6 +44,9 @@ func newCall(c *conn, id uint32, payload []byte) (*call, error) {
 func (c *call) run() {
 	result := c.answer()
 	c.answer = nil
+	if result.Copied {
+		c.conn.renew()
+	}
 	c.conn.settle(c.size)
 	c.conn.forget(c.id)
 	answer := message{kind: frame.Reply, stream: c.id, payload: result.Reply}
@@ -63,3 +66,5 @@ func (c *call) handle(frame.Header, []byte) error { return errState }
 
 // abandon: an operation runs to its end; only its answer is lost.
 func (c *call) abandon() {}
+
+func (c *call) detach() {}

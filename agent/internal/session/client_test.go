@@ -71,12 +71,17 @@ type received struct {
 // serve starts the agent's side on a fresh lane.
 func serve(t *testing.T) *memoryLane {
 	t.Helper()
+	return serveConfig(t, &Config{Operations: map[string]Operation{"echo": func(p []byte) (func() Result, error) {
+		copied := append([]byte(nil), p...)
+		return func() Result { return Result{Reply: copied} }, nil
+	}}})
+}
+
+// serveConfig does with a configuration that is completed.
+func serveConfig(t *testing.T, config *Config) *memoryLane {
+	t.Helper()
 	lane := newMemoryLane()
-	config := &Config{Starter: sharedStarter(), Version: testVersion, Log: func(s string) { t.Error(s) },
-		Operations: map[string]Operation{"echo": func(p []byte) (func() Result, error) {
-			copied := append([]byte(nil), p...)
-			return func() Result { return Result{Reply: copied} }, nil
-		}}}
+	config.Starter, config.Version, config.Log = sharedStarter(), testVersion, func(s string) { t.Error(s) }
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

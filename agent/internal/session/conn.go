@@ -36,6 +36,8 @@ type stream interface {
 	handle(h frame.Header, payload []byte) error
 	// abandon is called when the connection has ended.
 	abandon()
+	// detach is called instead when the connection was lost in the copying of the machine: what runs goes on.
+	detach()
 }
 
 // conn is one connection, from its preamble to its end.
@@ -51,11 +53,12 @@ type conn struct {
 	mu      sync.Mutex
 	streams map[uint32]stream // nil when the connection has ended
 	pending int               // bytes of payloads being worked on
+	epoch   uint64            // of the machine, when this connection came; see Window
 }
 
 func newConn(s *server) *conn {
 	return &conn{server: s, config: s.config, streams: make(map[uint32]stream),
-		queue: make(chan message, maxQueued), closed: make(chan struct{})}
+		queue: make(chan message, maxQueued), closed: make(chan struct{}), epoch: s.config.Window.current()}
 }
 
 func (c *conn) handle(h frame.Header, payload []byte) error {
@@ -109,6 +112,9 @@ func (c *conn) hello(h frame.Header, payload []byte) error {
 	c.outlet = newOutlet(c.server.duplex)
 	c.server.outlet = c.outlet
 	go c.answer(c.outlet, welcome)
+	if greeted := c.config.Greeted; greeted != nil {
+		greeted()
+	}
 	if version != frame.Version {
 		return errVersion
 	}
@@ -161,10 +167,23 @@ func (c *conn) abandonStreams() {
 	c.mu.Lock()
 	streams := c.streams
 	c.streams = nil
+	spare := c.config.Window.covers(c.epoch)
 	c.mu.Unlock()
 	for _, s := range streams {
-		s.abandon()
+		if spare {
+			s.detach()
+		} else {
+			s.abandon()
+		}
 	}
+}
+
+// renew makes this a connection of the copy that the machine is.
+func (c *conn) renew() {
+	epoch := c.config.Window.current()
+	c.mu.Lock()
+	c.epoch = epoch
+	c.mu.Unlock()
 }
 
 // open starts a new stream.

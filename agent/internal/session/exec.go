@@ -29,8 +29,10 @@ type exec struct {
 	killed  bool
 	ended   bool // the process itself has ended
 	dead    bool // the connection has ended
-	outputs [2]*pump
-	input   *stdin // nil when stdin is /dev/null
+	// detached: the connection has ended and the command goes on; its outputs are read and dropped.
+	detached bool
+	outputs  [2]*pump
+	input    *stdin // nil when stdin is /dev/null
 }
 
 func newExec(c *conn, id uint32, request *execRequest) *exec {
@@ -124,6 +126,17 @@ func (e *exec) abandon() {
 	if !spare {
 		e.kill()
 	}
+}
+
+// detach lets the command go on with nobody to hear of it. What the client had sent still reaches the command.
+func (e *exec) detach() {
+	e.mu.Lock()
+	e.detached = true
+	if e.input != nil {
+		e.input.ended = true
+	}
+	e.mu.Unlock()
+	e.changed.Broadcast()
 }
 
 // interruptOutputs wakes pumps that wait for output. The lock is held.

@@ -2,9 +2,7 @@ package session
 
 import (
 	"encoding/binary"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"smolvm.dev/agent/internal/command"
@@ -64,6 +62,7 @@ func (e *exec) run() {
 	process.Release()
 	e.conn.forget(e.id)
 	e.report(process, outputs)
+	prepareOutputs()
 }
 
 // start makes the pipes and starts the command.
@@ -72,37 +71,23 @@ func (e *exec) start() (*command.Process, [2]*pump, *command.Failure) {
 	if e.request.invalid != nil {
 		return nil, none, e.request.invalid
 	}
-	var pipes descriptors
-	defer pipes.closeChildEnds()
-	input, err := pipes.input(e.input != nil)
-	var out, errs *os.File
-	if err == nil {
-		out, err = pipes.output(1)
-	}
-	if err == nil {
-		errs, err = pipes.output(2)
-	}
-	var process *command.Process
-	var failed *command.Failure
+	files, err := takeFiles(e.input != nil)
 	if err != nil {
-		failed = &command.Failure{Code: command.ErrnoName(err), Message: "Cannot make pipes for a command: " + err.Error()}
-	} else {
-		process, failed = e.conn.config.Starter.Start(&e.request.spec, pipes.child)
+		return nil, none, &command.Failure{Code: command.ErrnoName(err),
+			Message: "Cannot make pipes for a command: " + err.Error()}
 	}
+	process, failed := e.conn.config.Starter.Start(&e.request.spec, files.child())
+	files.closeChildEnds()
 	if failed != nil {
-		for _, f := range []*os.File{input, out, errs} {
-			if f != nil {
-				_ = f.Close()
-			}
-		}
+		files.close()
 		return nil, none, failed
 	}
 	if e.input != nil {
-		e.input.attach(input)
+		e.input.attach(files.stdin.ours)
 	}
 	return process, [2]*pump{
-		newPump(e, frame.Stdout, out, e.request.limits[frame.Stdout]),
-		newPump(e, frame.Stderr, errs, e.request.limits[frame.Stderr]),
+		newPump(e, frame.Stdout, files.outputs[0].ours, e.request.limits[frame.Stdout]),
+		newPump(e, frame.Stderr, files.outputs[1].ours, e.request.limits[frame.Stderr]),
 	}, nil
 }
 
@@ -129,63 +114,4 @@ func (e *exec) sendCredit(n int) {
 	var payload [4]byte
 	binary.BigEndian.PutUint32(payload[:], uint32(n))
 	_ = e.conn.outlet.send(message{kind: frame.Credit, channel: frame.Stdin, stream: e.id, payload: payload[:]})
-}
-
-// descriptors are the child's ends of a command's pipes.
-type descriptors struct {
-	child [3]uintptr
-	open  []int
-}
-
-func (d *descriptors) closeChildEnds() {
-	for _, fd := range d.open {
-		_ = syscall.Close(fd)
-	}
-}
-
-// input makes stdin: a pipe whose other end it returns, or /dev/null.
-func (d *descriptors) input(piped bool) (*os.File, error) {
-	if !piped {
-		fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		if err == nil {
-			d.take(0, fd)
-		}
-		return nil, err
-	}
-	return d.pipe(0, 0, 1)
-}
-
-// output makes a pipe for stdout or stderr and returns the end to read from.
-func (d *descriptors) output(channel int) (*os.File, error) {
-	return d.pipe(channel, 1, 0)
-}
-
-func (d *descriptors) pipe(channel, childEnd, ourEnd int) (*os.File, error) {
-	var p [2]int
-	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-		return nil, err
-	}
-	d.take(channel, p[childEnd])
-	growPipe(p[ourEnd])
-	// Only our end is non-blocking; programs do not expect that of theirs.
-	if err := syscall.SetNonblock(p[ourEnd], true); err != nil {
-		_ = syscall.Close(p[ourEnd])
-		return nil, err
-	}
-	return os.NewFile(uintptr(p[ourEnd]), "pipe"), nil
-}
-
-func (d *descriptors) take(channel, fd int) {
-	d.child[channel] = uintptr(fd)
-	d.open = append(d.open, fd)
-}
-
-const (
-	setPipeSize = 1031 // F_SETPIPE_SZ, <linux/fcntl.h>
-	// pipeSize in bytes: fewer switches between a program that floods its output and the agent.
-	pipeSize = 256 << 10
-)
-
-func growPipe(fd int) {
-	_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), setPipeSize, pipeSize)
 }

@@ -28,6 +28,8 @@ type pump struct {
 	limit   uint64 // bytes still to be sent before the rest is dropped
 	dropped uint64
 
+	grown bool // the pipe is a large one
+
 	// Of the read in progress.
 	buffer *[frame.HeaderSize + maxChunk]byte
 	want   int
@@ -95,17 +97,14 @@ func (p *pump) drain(n int) {
 // await waits until there is a reason to go on: credit, the end of the command or that of the connection. It
 // returns how much may be read.
 func (p *pump) await(draining bool) (room int, ended, dead bool) {
-	if p.limit == 0 {
-		// Dropped output needs no credit.
-		p.exec.mu.Lock()
-		defer p.exec.mu.Unlock()
-		return maxChunk, p.exec.ended, p.exec.dead
-	}
 	e := p.exec
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for e.credit[p.channel] == 0 && !e.dead && (draining || !e.ended) {
+	for p.limit > 0 && e.credit[p.channel] == 0 && !e.dead && !e.detached && (draining || !e.ended) {
 		e.changed.Wait()
+	}
+	if p.limit == 0 || e.detached {
+		return maxChunk, e.ended, e.dead // dropped output needs no credit
 	}
 	allowed := uint64(maxChunk)
 	if e.credit[p.channel] < allowed {
@@ -125,6 +124,11 @@ func (p *pump) attempt(fd uintptr) bool {
 		if p.err != syscall.EINTR {
 			break
 		}
+	}
+	if p.got == maxChunk && !p.grown {
+		// Most commands say little, and need no large pipe.
+		p.grown = true
+		growPipe(fd)
 	}
 	if p.err == syscall.EAGAIN {
 		chunks.Put(p.buffer)
@@ -149,10 +153,21 @@ func (p *pump) deliver() bool {
 	if p.limit != noLimit {
 		p.limit -= uint64(p.got)
 	}
-	p.exec.mu.Lock()
-	p.exec.credit[p.channel] -= uint64(p.got)
-	p.exec.mu.Unlock()
-	return p.exec.conn.outlet.sendData(buffer[:frame.HeaderSize+p.got], p.channel, p.exec.id) == nil
+	e := p.exec
+	e.mu.Lock()
+	if e.detached {
+		e.mu.Unlock()
+		return true
+	}
+	e.credit[p.channel] -= uint64(p.got)
+	e.mu.Unlock()
+	if e.conn.outlet.sendData(buffer[:frame.HeaderSize+p.got], p.channel, e.id) == nil {
+		return true
+	}
+	// The write was cut off by the end of the connection: a detached command must not find its output closed.
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detached
 }
 
 func (p *pump) held() int {

@@ -11,6 +11,8 @@ const readSize = frame.MaxData + frame.HeaderSize
 // Config is what all lanes share.
 type Config struct {
 	Starter    *command.Starter
+	Window     *Window // nil: commands never survive their connection
+	Greeted    func()  // nil or called for every client that has said HELLO; must not block
 	Operations map[string]Operation
 	Version    string       // the agent's own
 	Log        func(string) // for what only a developer can use
@@ -25,6 +27,8 @@ type Operation func(payload []byte) (answer func() Result, err error)
 type Result struct {
 	Reply  []byte
 	Failed *command.Failure
+	// Copied says that the machine turned out to be a copy, and that the caller is the copy's own client.
+	Copied bool
 	After  func()
 }
 
@@ -43,6 +47,7 @@ func Serve(d Duplex, config *Config) error {
 	s := &server{duplex: d, config: config, decoder: frame.Decoder{From: frame.FromClient}}
 	defer s.hangUp()
 	buffer := make([]byte, readSize)
+	prepareOutputs()
 	for {
 		n, err := d.Read(buffer)
 		if n > 0 {

@@ -16,10 +16,12 @@ const machine: MachineSpec = {
   disk: {
     mode: "isolated",
     path: "/state/vms/a1/disk.qcow2",
+    layers: [],
     basePath: "/images/rootfs.ext4",
     baseFormat: "raw",
     sizeBytes: 2 ** 30,
   },
+  memory: { from: "boot" },
   network: undefined,
   runtimeDir: "/run/smolvm/1234/abcd",
 };
@@ -90,15 +92,17 @@ test.each([
 test("every lane has a socket and a named port", () => {
   const argv = machineArgv(PROGRAM, machine);
   const ports = values(argv, "-device").filter((device) => device.startsWith("virtserialport"));
-  expect(ports).toEqual(
-    Array.from({ length: QEMU_LANES }, (_, lane) => `virtserialport,chardev=lane${lane},name=smolvm.${lane}`),
-  );
+  expect(ports).toEqual([
+    ...Array.from({ length: QEMU_LANES }, (_, lane) => `virtserialport,chardev=lane${lane},name=smolvm.${lane}`),
+    "virtserialport,chardev=ownlane,name=smolvm.own",
+  ]);
+  expect(values(argv, "-chardev")).toContain("socket,id=ownlane,fd=3");
   for (let lane = 0; lane < QEMU_LANES; lane++) {
     expect(values(argv, "-chardev")).toContain(
       `socket,id=lane${lane},path=/run/smolvm/1234/abcd/${laneSocket(lane)},server=on,wait=off`,
     );
   }
-  expect(values(argv, "-device")).toContain(`virtio-serial-device,max_ports=${QEMU_LANES + 1}`);
+  expect(values(argv, "-device")).toContain(`virtio-serial-device,max_ports=${QEMU_LANES + 2}`);
 });
 
 describe("disks", () => {
@@ -107,12 +111,36 @@ describe("disks", () => {
       driver: "qcow2",
       file: { driver: "file", filename: "/state/vms/a1/disk.qcow2", discard: "unmap" },
       backing: {
+        "node-name": "below",
         driver: "raw",
         "read-only": true,
         file: { driver: "file", filename: "/images/rootfs.ext4", "read-only": true, locking: "off" },
       },
       "node-name": "root",
       discard: "unmap",
+    });
+  });
+
+  test("frozen layers lie between them, the newest first, each told what it lies on", () => {
+    const disk = { ...machine.disk, layers: ["/t/new,er", "/t/older"] } as MachineSpec["disk"];
+    const frozen = (filename: string) => ({ driver: "file", filename, "read-only": true, locking: "off" });
+    expect(blockdev(machineArgv(PROGRAM, { ...machine, disk }))).toEqual({
+      driver: "qcow2",
+      "node-name": "root",
+      discard: "unmap",
+      file: { driver: "file", filename: "/state/vms/a1/disk.qcow2", discard: "unmap" },
+      backing: {
+        "node-name": "below",
+        driver: "qcow2",
+        "read-only": true,
+        file: frozen("/t/new,er"),
+        backing: {
+          driver: "qcow2",
+          "read-only": true,
+          file: frozen("/t/older"),
+          backing: { driver: "raw", "read-only": true, file: frozen("/images/rootfs.ext4") },
+        },
+      },
     });
   });
 
@@ -142,11 +170,51 @@ describe("networks", () => {
     expect(argv.join(" ")).not.toMatch(/virtio-net|-nic/);
   });
 
+  test("one without a socket is a device that nothing is behind", () => {
+    const network = { socketPath: undefined, macAddress: "52:54:00:12:34:56" };
+    const argv = machineArgv(PROGRAM, { ...machine, network });
+    expect(values(argv, "-netdev")).toEqual([]);
+    expect(values(argv, "-device")).toContain("virtio-net-device,mac=52:54:00:12:34:56");
+  });
+
   test("one goes to a socket", () => {
     const network = { socketPath: "/run/x/net", macAddress: "52:54:00:12:34:56" };
     const argv = machineArgv(PROGRAM, { ...machine, network });
     expect(values(argv, "-netdev")).toEqual(["stream,id=net0,server=off,addr.type=unix,addr.path=/run/x/net"]);
     expect(values(argv, "-device")).toContain("virtio-net-device,netdev=net0,mac=52:54:00:12:34:56");
+  });
+});
+
+describe("memory", () => {
+  const object = (argv: readonly string[]) => values(argv, "-object").map((word) => JSON.parse(word) as object);
+  const file = { "qom-type": "memory-backend-file", id: "ram", size: 512 * 2 ** 20, "mem-path": "/t/mem,ory" };
+
+  test("of a machine that boots is QEMU's own", () => {
+    const argv = machineArgv(PROGRAM, machine);
+    expect(object(argv)).toEqual([]);
+    expect(argv.join(" ")).not.toMatch(/memory-backend|-incoming|-global/);
+  });
+
+  test("that is recorded is a file, shared with it", () => {
+    const argv = machineArgv(PROGRAM, { ...machine, memory: { from: "recording", path: "/t/mem,ory" } });
+    expect(object(argv)).toEqual([{ ...file, share: true }]);
+    expect(values(argv, "-machine")[0]).toMatch(/,memory-backend=ram$/);
+    expect(values(argv, "-kernel")).toEqual(["/images/vmlinux"]);
+    expect(argv.join(" ")).not.toMatch(/-incoming|-global/);
+  });
+
+  test("from an image is a file that is not written to; no kernel is read", () => {
+    const memory = { from: "image", path: "/t/mem,ory", devicesPath: "/t/devices" } as const;
+    const argv = machineArgv(PROGRAM, { ...machine, memory });
+    expect(object(argv)).toEqual([{ ...file, share: false }]);
+    expect(values(argv, "-machine")[0]).toMatch(/,memory-backend=ram,suppress-vmdesc=on$/);
+    expect(values(argv, "-incoming")).toEqual(["fd:4"]);
+    expect(values(argv, "-global")).toEqual(["migration.send-configuration=off", "migration.announce-rounds=0"]);
+    expect(argv.filter((word) => ["-kernel", "-initrd", "-append"].includes(word))).toEqual([]);
+    // The rest is the machine that was frozen.
+    const rest = (words: readonly string[]) => ["-device", "-smp", "-cpu", "-m"].map((word) => values(words, word));
+    expect(rest(argv)).toEqual(rest(machineArgv(PROGRAM, machine)));
+    expect(values(argv, "-sandbox")).toEqual(values(machineArgv(PROGRAM, machine), "-sandbox"));
   });
 });
 
@@ -161,7 +229,14 @@ describe.each([
     ...machine,
     kernelPath: `${path}/kernel`,
     initrdPath: `${path}/initrd`,
-    disk: { mode: "isolated", path: `${path}/disk`, basePath: `${path}/base`, baseFormat: "qcow2", sizeBytes: 512 },
+    disk: {
+      mode: "isolated",
+      path: `${path}/disk`,
+      layers: [`${path}/layer`],
+      basePath: `${path}/base`,
+      baseFormat: "qcow2",
+      sizeBytes: 512,
+    },
     network: { socketPath: `${path}/net`, macAddress: "52:54:00:00:00:01" },
     runtimeDir: path,
   });
@@ -171,7 +246,11 @@ describe.each([
     expect(values(argv, "-initrd")).toEqual([`${path}/initrd`]);
     expect(blockdev(argv)).toMatchObject({
       file: { filename: `${path}/disk` },
-      backing: { driver: "qcow2", file: { filename: `${path}/base` } },
+      backing: {
+        driver: "qcow2",
+        file: { filename: `${path}/layer` },
+        backing: { driver: "qcow2", file: { filename: `${path}/base` } },
+      },
     });
   });
 

@@ -2,9 +2,11 @@
 // where a comma is just a comma.
 
 import { join } from "node:path";
-import type { Accelerator, DiskFormat, MachineDisk, MachineSpec } from "../backend.js";
+import type { Accelerator, MachineMemory, MachineSpec } from "../backend.js";
+import { diskOptions } from "./disk-options.js";
 import { QEMU_LANES } from "./features.js";
 import { kernelCommandLine } from "./kernel-command-line.js";
+import { memoryOfMachine, memoryOptions, OWN_LANE_FD } from "./memory-options.js";
 
 /** Name of the monitor's socket in the runtime directory. */
 export const MONITOR_SOCKET = "qmp";
@@ -14,21 +16,44 @@ export function laneSocket(lane: number): string {
   return `lane${lane}`;
 }
 
-/** The machine without its sockets, disk and network: enough to boot a kernel. */
-interface BareMachine {
+/** The machine without its sockets, disk and network. */
+interface Hardware {
   readonly accelerator: Accelerator;
   readonly vcpuCount: number;
   readonly memSizeMib: number;
+}
+
+/** What a machine boots. */
+interface Kernel {
   readonly kernelPath: string;
   readonly initrdPath: string;
   readonly kernelArguments: string;
 }
 
 /** Arguments for a machine that boots a kernel and writes its console to stdout; no disk, no network, no lanes. */
-export function bareArgv(program: string, machine: BareMachine): string[] {
+export function bareArgv(program: string, machine: Hardware & Kernel): string[] {
+  return [program, ...hardwareOptions(machine, { from: "boot" }), ...kernelOptions(machine)];
+}
+
+/** Arguments for a whole machine. */
+export function machineArgv(program: string, machine: MachineSpec): string[] {
+  const kernelArguments = kernelCommandLine(machine);
   return [
     program,
-    ...["-machine", machineOption(machine.accelerator)],
+    ...hardwareOptions(machine, machine.memory),
+    // A machine from an image has its kernel in memory.
+    ...(machine.memory.from === "image" ? [] : kernelOptions({ ...machine, kernelArguments })),
+    ...memoryOptions(machine.memory, machine.memSizeMib),
+    ...monitorOptions(machine.runtimeDir),
+    ...laneOptions(machine.runtimeDir),
+    ...diskOptions(machine.disk),
+    ...networkOptions(machine.network),
+  ];
+}
+
+function hardwareOptions(machine: Hardware, memory: MachineMemory): string[] {
+  return [
+    ...["-machine", `${machineOption(machine.accelerator)}${memoryOfMachine(memory)}`],
     ...["-cpu", cpuModel(machine.accelerator)],
     ...["-smp", String(machine.vcpuCount)],
     ...["-m", `${machine.memSizeMib}M`],
@@ -36,21 +61,11 @@ export function bareArgv(program: string, machine: BareMachine): string[] {
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-kernel", machine.kernelPath],
-    ...["-initrd", machine.initrdPath],
-    ...["-append", machine.kernelArguments],
   ];
 }
 
-/** Arguments for a whole machine. */
-export function machineArgv(program: string, machine: MachineSpec): string[] {
-  return [
-    ...bareArgv(program, { ...machine, kernelArguments: kernelCommandLine(machine) }),
-    ...monitorOptions(machine.runtimeDir),
-    ...laneOptions(machine.runtimeDir),
-    ...diskOptions(machine.disk),
-    ...networkOptions(machine.network),
-  ];
+function kernelOptions(kernel: Kernel): string[] {
+  return [...["-kernel", kernel.kernelPath], ...["-initrd", kernel.initrdPath], ...["-append", kernel.kernelArguments]];
 }
 
 /** A value inside a comma-separated option: QEMU reads two commas as one. */
@@ -75,7 +90,8 @@ function monitorOptions(runtimeDir: string): string[] {
 }
 
 function laneOptions(runtimeDir: string): string[] {
-  const options = ["-device", `virtio-serial-device,max_ports=${QEMU_LANES + 1}`];
+  // Port 0 is the console's; then the lanes, and the starter's own.
+  const options = ["-device", `virtio-serial-device,max_ports=${QEMU_LANES + 2}`];
   for (let lane = 0; lane < QEMU_LANES; lane++) {
     const path = escaped(join(runtimeDir, laneSocket(lane)));
     options.push(
@@ -83,38 +99,18 @@ function laneOptions(runtimeDir: string): string[] {
       ...["-device", `virtserialport,chardev=lane${lane},name=smolvm.${lane}`],
     );
   }
+  // One end of a pair of sockets, which the child inherits: connected before there is a guest.
+  options.push("-chardev", `socket,id=ownlane,fd=${OWN_LANE_FD}`);
+  options.push("-device", "virtserialport,chardev=ownlane,name=smolvm.own");
   return options;
-}
-
-function diskOptions(disk: MachineDisk): string[] {
-  const file = (filename: string) => ({ driver: "file", filename, discard: "unmap" });
-  // Told that it has no backing file, QEMU does not open one that the header names: a header that was changed since
-  // the disk was accepted must not lead to files of the host.
-  const standalone = (format: DiskFormat) => ({ driver: format, ...(format === "qcow2" ? { backing: null } : {}) });
-  const root =
-    disk.mode === "shared"
-      ? { ...standalone(disk.format), file: file(disk.path) }
-      : {
-          driver: "qcow2",
-          file: file(disk.path),
-          backing: {
-            ...standalone(disk.baseFormat),
-            "read-only": true,
-            // The base is shared by all VMs and never written: no lock that would make them exclude each other.
-            file: { driver: "file", filename: disk.basePath, "read-only": true, locking: "off" },
-          },
-        };
-  return [
-    ...["-blockdev", JSON.stringify({ ...root, "node-name": "root", discard: "unmap" })],
-    // A full host disk is the guest's I/O error; QEMU would otherwise stop the guest and wait for somebody.
-    ...["-device", "virtio-blk-device,drive=root,werror=report,rerror=report"],
-  ];
 }
 
 function networkOptions(network: MachineSpec["network"]): string[] {
   if (network === undefined) return [];
+  const { socketPath, macAddress } = network;
+  if (socketPath === undefined) return ["-device", `virtio-net-device,mac=${macAddress}`];
   return [
-    ...["-netdev", `stream,id=net0,server=off,addr.type=unix,addr.path=${escaped(network.socketPath)}`],
-    ...["-device", `virtio-net-device,netdev=net0,mac=${network.macAddress}`],
+    ...["-netdev", `stream,id=net0,server=off,addr.type=unix,addr.path=${escaped(socketPath)}`],
+    ...["-device", `virtio-net-device,netdev=net0,mac=${macAddress}`],
   ];
 }

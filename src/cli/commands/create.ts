@@ -2,8 +2,8 @@
 
 import type { VMConfig } from "../../index.js";
 import type { CommandModule } from "../command.js";
-import { collectText, environment } from "../options/environment.js";
-import { addVmOptions, type VmOptions, vmConfig } from "../options/vm-options.js";
+import { environment } from "../options/environment.js";
+import { addEnvOption, addVmOptions, type VmOptions, vmConfig } from "../options/vm-options.js";
 
 interface CreateOptions extends VmOptions {
   readonly env?: readonly string[];
@@ -14,13 +14,8 @@ interface CreateOptions extends VmOptions {
 export const command: CommandModule<CreateOptions> = {
   configure(command) {
     addVmOptions(command);
-    command
-      .option(
-        "--env <name=value>",
-        "variable of every command in the VM, or the name of one of yours; repeatable",
-        collectText,
-      )
-      .option("--no-start", "only create it");
+    addEnvOption(command);
+    command.option("--no-start", "only create it");
   },
 
   async run(context, { options }) {

@@ -6,7 +6,7 @@ import { errorReport } from "../output/error-text.js";
 
 export const command: CommandModule = {
   configure(command) {
-    command.argument("<image...>", "names, digests or digests' beginnings");
+    command.argument("<image...>", "names of images, or beginnings of images' digests and templates' keys");
   },
 
   async run({ host, signal }, { args }) {
@@ -25,6 +25,7 @@ export const command: CommandModule = {
         reports.push({ image, ok: false, error: { code, message, hint } });
       }
     }
-    return { data: reports, text: removed.map(({ path }) => path).join("\n"), failures };
+    const paths = removed.flatMap(({ path, templates = [] }) => [...templates.map((template) => template.path), path]);
+    return { data: reports, text: paths.join("\n"), failures };
   },
 };

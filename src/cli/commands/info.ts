@@ -17,12 +17,30 @@ export const command: CommandModule = {
   },
 };
 
+/** Characters of a template's key that are shown. */
+const SHORT_CHARS = 12;
+
+/** What its present or last run began as; nothing for a VM that never ran. */
+function startText({ status, startedFrom: { kind, id } }: VMInfo): string | null {
+  switch (kind) {
+    case "boot":
+      return status === "created" ? null : "boot";
+    case "template":
+      return `template ${id?.slice(0, SHORT_CHARS)}`;
+    case "fork":
+      return `fork of VM ${id}`;
+    default:
+      return `${kind} ${id}`;
+  }
+}
+
 function describe(vm: VMInfo): string {
   return keyValues({
     id: vm.vmId,
     status: vm.status,
     transition: vm.transition,
     failure: vm.failure === null ? null : `${vm.failure.code}: ${vm.failure.message}`,
+    "started from": startText(vm),
     backend: vm.backend,
     accelerator: vm.accelerator,
     image: vm.image === null ? null : `${vm.image.name} (${vm.image.digest.slice(0, 12)})`,

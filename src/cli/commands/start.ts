@@ -12,7 +12,7 @@ export const command: CommandModule = {
     return eachVm(context, args, {
       step: "Starting VM",
       act: async (vm) => {
-        await vm.start({ signal: context.signal });
+        await vm.start({ signal: context.signal, onProgress: context.onProgress });
         return { status: vm.status };
       },
     });

@@ -1,6 +1,6 @@
 // The completion script for bash. It needs nothing but bash itself.
 
-import { allNodes, type Candidates, type CommandNode } from "./command-tree.js";
+import { allNodes, type Candidates, type CommandNode, LIST_COMMANDS } from "./command-tree.js";
 
 /** @returns A script to source. Words behind `--` belong to the guest and are left to bash's own completion. */
 export function bashScript(root: CommandNode): string {
@@ -60,9 +60,9 @@ function action(candidates: Candidates, finish = ` COMPREPLY=($(compgen -W "$wor
     case "words":
       return `words=${quote(candidates.words.join(" "))}${finish && `;${finish}`}`;
     case "vms":
-      return `words=$("\${COMP_WORDS[0]}" list -q 2>/dev/null)${finish && `;${finish}`}`;
+    case "snapshots":
     case "images":
-      return `words=$("\${COMP_WORDS[0]}" image list -q 2>/dev/null)${finish && `;${finish}`}`;
+      return `words=$("\${COMP_WORDS[0]}" ${LIST_COMMANDS[candidates.kind]} 2>/dev/null)${finish && `;${finish}`}`;
     case "files":
       return "return";
     case "none":

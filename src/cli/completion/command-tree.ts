@@ -2,11 +2,14 @@
 
 import type { Argument, Command, Option } from "commander";
 
+/** Which command prints the names of what there is; words after `smolvm`. */
+export const LIST_COMMANDS = { vms: "list -q", snapshots: "snapshot list -q", images: "image list -q" } as const;
+
 /** What a word may be completed with. */
 export type Candidates =
   | { readonly kind: "words"; readonly words: readonly string[] }
-  /** Asked of `smolvm list` or `smolvm image list` at the time. */
-  | { readonly kind: "vms" | "images" }
+  /** Asked of the command in {@link LIST_COMMANDS} at the time. */
+  | { readonly kind: keyof typeof LIST_COMMANDS }
   | { readonly kind: "files" }
   | { readonly kind: "none" };
 
@@ -60,11 +63,17 @@ function valueCandidates({ argChoices, flags, long }: Option): Candidates {
   return { kind: flags.includes("<file>") ? "files" : "none" };
 }
 
+/** Arguments that name something, by their own names. */
+const ARGUMENT_KINDS: Readonly<Record<string, keyof typeof LIST_COMMANDS>> = {
+  vm: "vms",
+  snapshot: "snapshots",
+  image: "images",
+};
+
 function argumentCandidates(argument: Argument | undefined): Candidates {
   if (argument?.argChoices !== undefined) return { kind: "words", words: argument.argChoices };
   const name = argument?.name();
-  if (name === "vm") return { kind: "vms" };
-  return { kind: name === "image" ? "images" : "none" };
+  return { kind: ARGUMENT_KINDS[name ?? ""] ?? "none" };
 }
 
 /** The node and everything below it. */

@@ -29,6 +29,11 @@ describe("commandTree", () => {
     expect(node("image rm")?.argument).toEqual({ kind: "images" });
     expect(node("completion")?.argument).toEqual({ kind: "words", words: ["bash", "zsh", "fish"] });
     expect(node("image")?.children).toHaveLength(5);
+    expect(option("fork", "-n")?.value).toEqual({ kind: "none" });
+    expect(node("fork")?.argument).toEqual({ kind: "vms" });
+    expect(node("snapshot create")?.argument).toEqual({ kind: "vms" });
+    expect(node("snapshot restore")?.argument).toEqual({ kind: "snapshots" });
+    expect(node("snapshot delete")?.argument).toEqual({ kind: "snapshots" });
   });
 });
 
@@ -37,11 +42,12 @@ describe.each([
   ["zsh", zshScript],
   ["fish", fishScript],
 ])("the script for %s", (_shell, scriptOf) => {
-  it("mentions every command and asks for VMs and images when they are needed", () => {
+  it("mentions every command and asks for VMs, snapshots and images when they are needed", () => {
     const script = scriptOf(root);
     for (const { path } of COMMANDS) expect(script).toContain(path.split(" ").at(-1));
-    expect(script).toMatch(/\blist -q\b/);
-    expect(script).toMatch(/\bimage list -q\b/);
+    for (const asked of [" list -q", " snapshot list -q", " image list -q"]) {
+      expect(script).toMatch(new RegExp(`(smolvm|words\\[1\\]|COMP_WORDS\\[0\\]}")${asked} 2>`));
+    }
     expect(script).not.toContain("undefined");
   });
 });

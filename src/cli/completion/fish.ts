@@ -1,6 +1,6 @@
 // The completion script for fish.
 
-import { allNodes, type Candidates, type CommandNode, type OptionNode } from "./command-tree.js";
+import { allNodes, type Candidates, type CommandNode, LIST_COMMANDS, type OptionNode } from "./command-tree.js";
 
 /** @returns A script to source. */
 export function fishScript(root: CommandNode): string {
@@ -56,9 +56,9 @@ function values(candidates: Candidates): string {
     case "words":
       return `-a ${quote(candidates.words.join(" "))}`;
     case "vms":
-      return `-a '(smolvm list -q 2>/dev/null)'`;
+    case "snapshots":
     case "images":
-      return `-a '(smolvm image list -q 2>/dev/null)'`;
+      return `-a '(smolvm ${LIST_COMMANDS[candidates.kind]} 2>/dev/null)'`;
     case "files":
     case "none":
       return "";

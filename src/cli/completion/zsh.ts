@@ -1,6 +1,6 @@
 // The completion script for zsh.
 
-import { allNodes, type Candidates, type CommandNode } from "./command-tree.js";
+import { allNodes, type Candidates, type CommandNode, LIST_COMMANDS } from "./command-tree.js";
 
 /** @returns A script to source after `compinit`, or to put as `_smolvm` on `fpath`. */
 export function zshScript(root: CommandNode): string {
@@ -59,9 +59,9 @@ function action(candidates: Candidates): string {
     case "words":
       return `compadd -- ${candidates.words.map(quote).join(" ")}`;
     case "vms":
-      return `compadd -- \${(f)"$($words[1] list -q 2>/dev/null)"}`;
+    case "snapshots":
     case "images":
-      return `compadd -- \${(f)"$($words[1] image list -q 2>/dev/null)"}`;
+      return `compadd -- \${(f)"$($words[1] ${LIST_COMMANDS[candidates.kind]} 2>/dev/null)"}`;
     case "files":
       return "_files";
     case "none":

@@ -21,6 +21,8 @@ const OPTIONS: Readonly<Record<string, string>> = {
   cwd: "--cwd",
   user: "--user",
   timeoutMs: "--timeout",
+  count: "--count",
+  name: "--name",
 };
 
 /** @param field As an error names it, e.g. `"ports[0].guest"`. @returns The option, if it is set by one. */

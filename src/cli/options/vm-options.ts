@@ -2,6 +2,7 @@
 
 import { type Command, Option } from "commander";
 import type { VMConfig } from "../../index.js";
+import { collectText } from "./environment.js";
 import { collectPort, type Port } from "./port.js";
 import { wholeNumber } from "./values.js";
 
@@ -25,10 +26,10 @@ export interface VmOptions {
   readonly retainDisk?: boolean;
 }
 
-/** Declares them. */
+/** Declares all of them but `--env`, which belongs to a command too. */
 export function addVmOptions(command: Command): void {
+  addIdOption(command);
   command
-    .option("--id <id>", "id of the VM (default: vm- and 8 hexadecimal digits)")
     .option("--vcpus <count>", "1 to 32 (default: 2)", wholeNumber("--vcpus"))
     .option("--memory <mib>", "128 to 16384 (default: 512)", wholeNumber("--memory"))
     .option("--image <name>", "image to boot (default: debian)")
@@ -40,10 +41,27 @@ export function addVmOptions(command: Command): void {
     .option("--boot-args <text>", "added to the kernel command line")
     .addOption(new Option("--backend <name>", "VMM to use").choices(["auto", "qemu", "firecracker"]))
     .addOption(new Option("--accel <name>", "accelerator to use").choices(["auto", "kvm", "hvf", "tcg"]))
-    .addOption(new Option("--network <mode>", "network of the guest (default: user)").choices(["none", "user"]))
-    .option("--port <port>", "GUEST, HOST:GUEST or ADDRESS:HOST:GUEST; repeatable", collectPort)
+    .addOption(new Option("--network <mode>", "network of the guest (default: user)").choices(["none", "user"]));
+  addPortOption(command);
+  command
     .option("--boot-timeout <ms>", "for each of two attempts (default: 60000)", wholeNumber("--boot-timeout"))
     .option("--retain-disk", "keep the private layer when the VM is deleted");
+}
+
+/** Declares `--id`. */
+export function addIdOption(command: Command): void {
+  command.option("--id <id>", "id of the VM (default: vm- and 8 hexadecimal digits)");
+}
+
+/** Declares `--port`. */
+export function addPortOption(command: Command): void {
+  command.option("--port <port>", "GUEST, HOST:GUEST or ADDRESS:HOST:GUEST; repeatable", collectPort);
+}
+
+/** Declares `--env` of a VM. */
+export function addEnvOption(command: Command): void {
+  const what = "variable of every command in the VM, or the name of one of yours; repeatable";
+  command.option("--env <name=value>", what, collectText);
 }
 
 /** The library's words for them; what was not given is left out. */

@@ -18,7 +18,10 @@ const inLock: [number, number][] = [];
 const store = new Store(stateDir);
 const cache = new CacheStore(stateDir);
 for (let index = 0; index < Number(count); index++) {
-  store.vms.insert({ id: `${name}-${index}`, spec: "{}", mover: holder, keeper: undefined });
+  store.transaction(() => {
+    const guestNumber = store.vms.freeGuestNumber();
+    store.vms.insert({ id: `${name}-${index}`, spec: "{}", guestNumber, mover: holder, keeper: undefined });
+  });
   store.ports.reserve(`${name}-${index}`, [{ hostAddress: name, hostPort: index, guestPort: 80 }]);
   store.vms.settle(`${name}-${index}`, holder, { status: "created" });
   lanes.push(store.lanes.lease("shared", { laneCount: 1000, holder, dead: [] }));

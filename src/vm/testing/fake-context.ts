@@ -36,7 +36,7 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
 /** What the record of a VM of this id holds. */
 export function specOf(ctx: VmContext, id: string, changes: Partial<VmSpec> = {}): VmSpec {
   const directory = join(ctx.paths.stateDir, "vms", id);
-  const base = { basePath: "/images/rootfs.ext4", baseFormat: "raw" as const, sizeBytes: 2 ** 30 };
+  const base = { layers: [], basePath: "/images/rootfs.ext4", baseFormat: "raw" as const, sizeBytes: 2 ** 30 };
   return {
     backend: "qemu",
     accelerator: "tcg",
@@ -47,7 +47,11 @@ export function specOf(ctx: VmContext, id: string, changes: Partial<VmSpec> = {}
     initrdPath: "/images/initramfs.cpio",
     bootArgs: "",
     disk: { mode: "isolated", path: join(directory, "disk.qcow2"), ...base },
+    isPristine: false,
+    memoryBasePath: null,
+    origin: { kind: "boot", id: null },
     growRoot: false,
+    guestNumber: 0,
     networkMode: "none",
     ports: [],
     machineId: "0".repeat(32),
@@ -73,7 +77,8 @@ export async function recordVm(ctx: VmContext, vm: RecordedVm): Promise<VmRow> {
   const spec = specOf(ctx, id, vm.spec);
   mkdirSync(spec.directory, { recursive: true });
   writeFileSync(join(spec.directory, "disk.qcow2"), "the disk");
-  ctx.store.vms.insert({ id, spec: encodeSpec(spec), mover: self, keeper: vm.keeper });
+  const guestNumber = ctx.store.vms.freeGuestNumber();
+  ctx.store.vms.insert({ id, spec: encodeSpec(spec), guestNumber, mover: self, keeper: vm.keeper });
   ctx.store.resources.plan(id, [{ kind: "directory", name: spec.directory }]);
   if (vm.status !== "creating") ctx.store.vms.settle(id, self, { status: vm.status });
   return ctx.store.vms.find(id) as VmRow;

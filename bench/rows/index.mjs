@@ -1,0 +1,19 @@
+// All that is measured, through the public SDK. A group measures rows that come out of the same runs.
+
+import { CLI } from "./cli.mjs";
+import { COMMANDS } from "./commands.mjs";
+import { COPIES } from "./copies.mjs";
+import { CROWDS } from "./crowds.mjs";
+import { LIFECYCLE } from "./lifecycle.mjs";
+import { POOL } from "./pool.mjs";
+
+/** @typedef {{ stateDir: string, samples: number }} BenchOptions */
+/**
+ * `unit` is `ms` unless said otherwise; `phases`: the operations of the library whose phases are told with it.
+ *
+ * @typedef {{ names: string[], unit?: string, phases?: string[],
+ *   measure: (options: BenchOptions) => Promise<Record<string, number[]>> }} Group
+ */
+
+/** @type {Group[]} */
+export const ROWS = [...LIFECYCLE, ...POOL, ...COMMANDS, ...COPIES, ...CROWDS, ...CLI];

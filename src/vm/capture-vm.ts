@@ -1,0 +1,177 @@
+// Copies a VM at one moment while it goes on: memory, devices, and the top layer of its disk. Snapshots, checkpoints and
+// forks are all made of such captures. The caller holds the VM's claim.
+
+import { createHash, randomBytes } from "node:crypto";
+import { copyFile, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { backendFor } from "../backends/registry.js";
+import { Deadline } from "../base/deadline.js";
+import { Phases } from "../base/phases.js";
+import { fileError } from "../errors/file-error.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { throwIfAborted } from "../errors/wait-errors.js";
+import { setGuestClock } from "../guest/configure.js";
+import type { GuestConnection } from "../guest/connection.js";
+import { holdCommands, releaseCommands } from "../guest/hold.js";
+import { selfIdentity } from "../host/process-identity.js";
+import { allocatedBytes } from "../images/allocated-bytes.js";
+import type { CaptureKind, CaptureRow } from "../storage/capture-store.js";
+import type { VmRow } from "../storage/vm-store.js";
+import { CAPTURES_DIRECTORY, type CaptureSpec, captureFiles, encodeCapture } from "./capture-spec.js";
+import { removeCapture } from "./captures.js";
+import type { VmContext } from "./context.js";
+import { ENVIRONMENT_FILE } from "./environment-file.js";
+import type { GuestAddress } from "./guest-channels.js";
+import { helperPath } from "./helper-programs.js";
+import { machineOf } from "./launch-vm.js";
+import { runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { sealCapture } from "./seal-capture.js";
+import { decodeSpec, type VmSpec } from "./vm-spec.js";
+
+/**
+ * Frozen layers that a disk may stand on. Each fork of a fork, and each checkpoint taken after a rewind, adds one, and
+ * every read of the guest may have to look through all of them.
+ */
+const LAYERS_LIMIT = 32;
+/** How long the guest lets commands live whose client is gone, in milliseconds: longer than any capture takes. */
+const HOLD_LIMIT_MS = 60_000;
+/** Longest wait for the guest to say that it does, in milliseconds. One that does not answer is copied all the same. */
+const HOLD_ANSWER_MS = 1_000;
+
+/** What a capture is made for. */
+export interface CaptureRequest {
+  readonly kind: CaptureKind;
+  readonly name?: string | undefined;
+  /** Whether checksums of its files are recorded, for {@link verifyCapture}. */
+  readonly isSealed: boolean;
+}
+
+/**
+ * @returns The capture, complete. This process holds it until it is released in the store.
+ * @throws {UNSUPPORTED} for a shared disk. @throws {INVALID_STATE} when the disk stands on too many layers.
+ * @throws {SNAPSHOT_EXISTS} {HOST_UNSUPPORTED} {STORAGE_FAILED} {TIMEOUT} {ABORTED} {CHANNEL_CLOSED}
+ */
+export async function captureVm(
+  ctx: VmContext,
+  row: VmRow,
+  request: CaptureRequest,
+  deadline: Deadline,
+): Promise<CaptureRow> {
+  const phases = new Phases("capture", row.id);
+  const vm = decodeSpec(row.id, row.spec);
+  refuse(row.id, vm);
+  const id = `${request.kind === "snapshot" ? "snap" : request.kind}-${randomBytes(4).toString("hex")}`;
+  const directory = join(ctx.paths.stateDir, CAPTURES_DIRECTORY, id);
+  const spec = await describe(vm, row.id, directory, deadline);
+  const maker = await selfIdentity();
+  ctx.store.captures.insert({ ...request, name: request.name, id, vmId: row.id, spec: encodeCapture(spec), maker });
+  try {
+    await copyInto(ctx, { row, vm, directory }, deadline, phases);
+    if (request.isSealed) await sealCapture(directory, deadline);
+    phases.end("checksums");
+    const complete = { ...spec, allocatedBytes: await allocatedBytes(directory) };
+    ctx.store.captures.complete(id, encodeCapture(complete));
+  } catch (error) {
+    // What cannot be removed stays on record, for reconcile; why the copy failed matters more.
+    await removeCapture(ctx, ctx.store.captures.find(id) as CaptureRow).catch(() => {});
+    throw error;
+  }
+  return ctx.store.captures.find(id) as CaptureRow;
+}
+
+function refuse(vmId: string, vm: VmSpec): void {
+  if (vm.disk.mode === "shared") {
+    const text = `Cannot copy VM "${vmId}": its disk is shared, so what is in it is not this VM's alone`;
+    throw new SmolVMError("UNSUPPORTED", text, { details: { vmId, field: "diskMode" } });
+  }
+  if (vm.disk.layers.length < LAYERS_LIMIT) return;
+  const text = `Cannot copy VM "${vmId}": its disk stands on ${vm.disk.layers.length} layers, at most ${LAYERS_LIMIT} can be`;
+  throw new SmolVMError("INVALID_STATE", text, {
+    details: { vmId, layers: vm.disk.layers.length, limit: LAYERS_LIMIT },
+    hint: "Each fork of a fork and each checkpoint after a rewind adds a layer: begin again with a new VM.",
+  });
+}
+
+async function describe(vm: VmSpec, vmId: string, directory: string, deadline: Deadline): Promise<CaptureSpec> {
+  const backend = backendFor(vm.backend);
+  const disk = vm.disk as IsolatedDisk;
+  const captured = { ...disk, layers: [captureFiles(directory).layerPath, ...disk.layers] };
+  const shape = shapeDigest(vmId, vm);
+  const vmm = await backend.identify(deadline);
+  return { vm: { ...vm, disk: captured, memoryBasePath: null }, vmm, shape, directory, allocatedBytes: 0 };
+}
+
+/** Two machines of the same digest can go on from the same capture. */
+export function shapeDigest(vmId: string, vm: VmSpec): string {
+  const shape = backendFor(vm.backend).shapeOf(machineOf({ vmId, spec: vm, memory: { from: "boot" } }, "/", undefined));
+  return createHash("sha256").update(shape).digest("hex");
+}
+
+type IsolatedDisk = Extract<VmSpec["disk"], { mode: "isolated" }>;
+
+async function copyInto(
+  ctx: VmContext,
+  { row, vm, directory }: { readonly row: VmRow; readonly vm: VmSpec; readonly directory: string },
+  deadline: Deadline,
+  phases: Phases,
+): Promise<void> {
+  const vmmProcess = ctx.store.resources.list(row.id).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
+  const runtimeDir = runtimeDirectory(ctx, row.id);
+  if (runtimeDir === undefined || vmmProcess?.process === undefined) {
+    throw new SmolVMError("INTERNAL", `VM "${row.id}" runs without a VMM on record`);
+  }
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await copyFile(join(vm.directory, ENVIRONMENT_FILE), join(directory, ENVIRONMENT_FILE));
+  } catch (error) {
+    throw fileError(`Copy VM "${row.id}"`, directory, error);
+  }
+  const address = { vmId: row.id, backend: vm.backend, runtimeDir };
+  const guest = await hold(ctx, row, address, deadline);
+  phases.end("prepare");
+  try {
+    const source = {
+      pid: vmmProcess.process.pid,
+      runtimeDir,
+      memSizeMib: vm.memSizeMib,
+      memoryBasePath: vm.memoryBasePath ?? undefined,
+      disk: vm.disk as IsolatedDisk,
+      copierPath: helperPath("ramcopy"),
+    };
+    const { pauseMs } = await backendFor(vm.backend).capture(source, captureFiles(directory), deadline);
+    phases.end("copy");
+    phases.tell("vCPUs stopped", pauseMs);
+  } finally {
+    if (guest !== undefined) await letGoOn(guest);
+  }
+}
+
+/** Also after an abort, so not within the caller's bounds: what stood still has a clock that is late, and holds commands. */
+async function letGoOn(guest: GuestConnection): Promise<void> {
+  const bound = Deadline.after(HOLD_ANSWER_MS);
+  await Promise.allSettled([setGuestClock(guest, bound), releaseCommands(guest, bound)]);
+}
+
+/**
+ * Asks the guest not to end the commands of connections that close: in the copy all of them are closed.
+ *
+ * @returns The connection, or `undefined` where there is nothing to undo.
+ */
+async function hold(
+  ctx: VmContext,
+  row: VmRow,
+  address: GuestAddress,
+  deadline: Deadline,
+): Promise<GuestConnection | undefined> {
+  if (row.status !== "running") return undefined; // A paused guest cannot be asked.
+  const bound = deadline.atMost(HOLD_ANSWER_MS);
+  try {
+    const connection = await ctx.channels.get(address, bound);
+    await holdCommands(connection, HOLD_LIMIT_MS, bound);
+    return connection;
+  } catch (error) {
+    throwIfAborted(`Copy of VM "${row.id}"`, deadline.signal);
+    if (!(error instanceof SmolVMError)) throw error;
+    return undefined;
+  }
+}

@@ -1,0 +1,174 @@
+// One attempt at bringing a machine up, from nothing or from an image: network, log keeper, VMM, then the agent's answer.
+// Every process is on record. The caller holds the VM's claim, and releases what a failed attempt leaves.
+
+import type { MachineMemory, MachineSpec, StartedVmm } from "../backends/backend.js";
+import { backendFor } from "../backends/registry.js";
+import { Deadline } from "../base/deadline.js";
+import { Phases } from "../base/phases.js";
+import { configureGuest, type GuestSettings } from "../guest/configure.js";
+import type { GuestConnection } from "../guest/connection.js";
+import { identifyProcess } from "../host/process-identity.js";
+import { type Boot, bootError } from "./boot-error.js";
+import type { VmContext } from "./context.js";
+import { readEnvironment } from "./environment-file.js";
+import { helperPath } from "./helper-programs.js";
+import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
+import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
+import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
+import { readSshHostKey } from "./ssh-host-key.js";
+import { type StartedNetwork, startNetwork } from "./start-network.js";
+import type { VmSpec } from "./vm-spec.js";
+
+/** What to launch. */
+export interface Launch {
+  readonly vmId: string;
+  readonly spec: VmSpec;
+  readonly memory: MachineMemory;
+  /** A `template` gets no identity, and its network device, if it has one, has nothing behind it. */
+  readonly role: "vm" | "template";
+  /** Of this attempt. */
+  readonly deadline: Deadline;
+}
+
+/** A machine whose agent has answered and whose guest has its identity. */
+export interface LaunchedVm {
+  readonly runtimeDir: string;
+  readonly connection: GuestConnection;
+  /** What did not work and did not prevent it. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * @throws {BOOT_TIMEOUT} {BOOT_FAILED} with `details.serialTail` and `details.vmmStderr`.
+ * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
+ */
+export async function launchVm(ctx: VmContext, launch: Launch): Promise<LaunchedVm> {
+  const { vmId, spec, deadline } = launch;
+  const phases = new Phases("start", vmId);
+  const runtimeDir = planRuntimeDirectory(ctx);
+  const hasNetwork = launch.role === "vm" && spec.networkMode !== "none";
+  ctx.store.resources.plan(vmId, [
+    { kind: "runtime", name: runtimeDir },
+    ...(hasNetwork ? [{ kind: "process" as const, name: NETWORK_ROLE }] : []),
+    { kind: "process", name: LOG_KEEPER_ROLE },
+    { kind: "process", name: VMM_ROLE },
+  ]);
+  await makeRuntimeDirectory(ctx, runtimeDir);
+  phases.end("record");
+  const boot = { vmId, spec, runtimeDir, deadline };
+  const { network, keeper } = await startHelpers(ctx, boot, hasNetwork);
+  phases.end("helpers");
+  const machine = machineOf(launch, runtimeDir, network);
+  const vmm = await startVmm(ctx, boot, { machine, keeper }).finally(() => keeper.handOver());
+  phases.end("vmm started");
+  const introduced = async () => {
+    const connection = await greet(ctx, boot, vmm);
+    phases.end("agent answered");
+    const { warnings } = await configureGuest(connection, await guestSettings(launch, network), deadline);
+    phases.end("guest configured");
+    return { connection, warnings };
+  };
+  let networkFailure: unknown;
+  const connected = network?.ready.catch((error: unknown) => {
+    networkFailure = error;
+    throw error;
+  });
+  try {
+    // Both at once: a host port that is taken is told of before a guest that stays silent.
+    const [{ connection, warnings }] = await Promise.all([introduced(), connected]);
+    phases.end("network ready");
+    return { runtimeDir, connection, warnings: [...(network?.warnings ?? []), ...warnings] };
+  } catch (error) {
+    throw error === networkFailure ? error : await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
+  }
+}
+
+/** What the backend is to start. */
+export function machineOf(
+  { vmId, spec, memory }: Pick<Launch, "vmId" | "spec" | "memory">,
+  runtimeDir: string,
+  network: Pick<StartedNetwork, "device"> | undefined,
+): MachineSpec {
+  const { accelerator, vcpuCount, memSizeMib, kernelPath, initrdPath, bootArgs, disk, networkMode } = spec;
+  const unplugged = { socketPath: undefined, macAddress: UNPLUGGED_MAC };
+  return {
+    ...{ vmId, accelerator, vcpuCount, memSizeMib, kernelPath, initrdPath, bootArgs, disk, memory, runtimeDir },
+    network: networkMode === "none" ? undefined : (network?.device ?? unplugged),
+  };
+}
+
+/** A locally administered address that no VM ever has on a wire. */
+const UNPLUGGED_MAC = "02:00:00:00:00:01";
+
+async function startHelpers(
+  ctx: VmContext,
+  boot: Boot,
+  hasNetwork: boolean,
+): Promise<{ network: StartedNetwork | undefined; keeper: LogKeeper }> {
+  const { vmId, spec, runtimeDir } = boot;
+  const places = { logDir: spec.directory, runtimeDir };
+  const [network, keeper] = await Promise.allSettled([
+    hasNetwork ? startNetwork(ctx, boot) : undefined,
+    startLogKeeper(helperPath("logkeeper"), places),
+  ]);
+  if (keeper.status === "fulfilled") await record(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.value.pid });
+  if (network.status === "rejected" || keeper.status === "rejected") {
+    if (keeper.status === "fulfilled") keeper.value.handOver();
+    throw network.status === "rejected" ? network.reason : (keeper as PromiseRejectedResult).reason;
+  }
+  return { network: network.value, keeper: keeper.value };
+}
+
+async function startVmm(
+  ctx: VmContext,
+  { vmId, spec, deadline }: Boot,
+  parts: { readonly machine: MachineSpec; readonly keeper: LogKeeper },
+): Promise<StartedVmm> {
+  const vmm = await backendFor(spec.backend).start(parts.machine, parts.keeper, deadline);
+  await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
+  return vmm;
+}
+
+/** Waits for the agent's answer, or for the VMM's end, whichever comes first. */
+async function greet(ctx: VmContext, { vmId, deadline }: Boot, vmm: StartedVmm): Promise<GuestConnection> {
+  const ended = new AbortController();
+  const signals = deadline.signal === undefined ? ended.signal : AbortSignal.any([deadline.signal, ended.signal]);
+  void vmm.ended.then((end) => ended.abort(end));
+  return ctx.channels.adopt(vmId, vmm.ownLane, Deadline.after(deadline.remainingMs, signals));
+}
+
+/** What a frozen guest is called; no clone of it keeps any of this. */
+const TEMPLATE_SETTINGS = {
+  hostname: "smolvm-template",
+  machineId: "0".repeat(32),
+  env: {},
+  network: undefined,
+  sshHostKey: undefined,
+  isCopy: false,
+} as const;
+
+async function guestSettings(
+  { vmId, spec, memory, role }: Launch,
+  network: StartedNetwork | undefined,
+): Promise<GuestSettings> {
+  if (role === "template") return { ...TEMPLATE_SETTINGS, growRoot: spec.growRoot };
+  const isCopy = memory.from === "image";
+  const [env, sshHostKey] = await Promise.all([readEnvironment(spec.directory), readSshHostKey(spec.directory)]);
+  return {
+    hostname: vmId,
+    machineId: spec.machineId,
+    env,
+    network: network?.guest,
+    growRoot: spec.growRoot && !isCopy,
+    sshHostKey,
+    isCopy,
+  };
+}
+
+async function record(
+  ctx: VmContext,
+  started: { readonly vmId: string; readonly role: string; readonly pid: number },
+): Promise<void> {
+  const identity = await identifyProcess(started.pid);
+  if (identity !== undefined) ctx.store.resources.setProcess(started.vmId, started.role, identity);
+}

@@ -1,0 +1,178 @@
+// A clone is a new machine: two clones of a template, two forks of a VM, two VMs from a snapshot. docs/clones.md is the
+// list of what could be shared.
+
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Program } from "../support/program.js";
+import { listTemplates, SmolVM, type Vm } from "../support/smolvm.js";
+import { testState } from "../support/state.js";
+import { expectTwoMachines, lookAt, type Machine } from "../support/two-machines.js";
+import { eventually } from "../support/wait.js";
+
+const state = testState();
+const GENERATOR = readFileSync(join(import.meta.dirname, "../fixtures/generator.py"), "utf8");
+
+/** What a program of test/fixtures/generator.py answers. */
+interface Answer {
+  readonly number: string;
+  /** CLOCK_MONOTONIC as it is, and its smallest step so far, in nanoseconds. */
+  readonly monotonic: number;
+  readonly smallest: number;
+  readonly steps: number;
+}
+
+async function ask(vm: Vm, kind: "honours" | "ignores"): Promise<Answer> {
+  const { stdout } = await vm.run(`echo next > /root/${kind}/ask; cat /root/${kind}/answer`, { check: true });
+  return JSON.parse(stdout) as Answer;
+}
+
+/** Starts both kinds of generator; they live on when the command has ended. */
+async function startGenerators(vm: Vm): Promise<void> {
+  await vm.exec(["tee", "/root/generator.py"], { stdin: GENERATOR, check: true });
+  for (const kind of ["honours", "ignores"]) {
+    const line = `setsid python3 /root/generator.py /root/${kind} ${kind} > /root/${kind}.log 2>&1 &`;
+    await vm.run(line, { orphans: "keep", check: true });
+  }
+  const ready = "cat /root/*.log; test -e /root/honours/ready -a -e /root/ignores/ready";
+  await eventually(async () => ((await vm.run(ready)).ok ? true : undefined));
+}
+
+const both = (vms: readonly Vm[]) => Promise.all(vms.map(lookAt)) as Promise<[Machine, Machine]>;
+
+describe("two clones of a template", () => {
+  let vms: Vm[];
+
+  beforeAll(async () => {
+    await (await SmolVM.create(state.config({ network: "user" }))).delete();
+    vms = await Promise.all([1, 2].map(() => SmolVM.create(state.config({ network: "user" }))));
+  });
+
+  afterAll(() => Promise.all(vms?.map((vm) => vm.delete()) ?? []));
+
+  it("are two machines", async () => {
+    const [one, two] = await both(vms);
+    for (const { vm } of [one, two]) expect((await vm.info()).startedFrom.kind).toBe("template");
+    expectTwoMachines(one, two, 0);
+  });
+
+  it("have nothing of the frozen guest's name, on disk or in files in memory", async () => {
+    const [vm] = vms as [Vm];
+    const { startedFrom, diskPath } = await vm.info();
+    const template = (await listTemplates()).find(({ key }) => key === startedFrom.id)!;
+    // Found where it must be, so that the search is known to find.
+    expect(readFileSync(join(template.directory, "memory")).includes("smolvm-template")).toBe(true);
+    await vm.run("sync");
+    for (const path of [join(template.directory, "disk.qcow2"), diskPath]) {
+      expect(readFileSync(path).includes("smolvm-template")).toBe(false);
+    }
+    const places = "/etc /run /var /root /tmp /home /srv /dev/shm /dev/mqueue";
+    expect(
+      (await vm.run(`echo smolvm-template > /tmp/x; grep -rl smolvm-templat[e] ${places}; rm /tmp/x`)).output,
+    ).toBe("/tmp/x");
+    expect((await vm.run("grep -l smolvm-templat[e] /proc/sys/kernel/* 2> /dev/null")).output).toBe("");
+  });
+
+  it("have the identity that the host has on record, and no secret of it in the template", async () => {
+    const [vm] = vms as [Vm];
+    const directory = dirname((await vm.info()).diskPath);
+    const publicKey = readFileSync(join(directory, "ssh_host_ed25519_key.pub"), "utf8").trim();
+    expect((await vm.run("cat /etc/ssh/ssh_host_ed25519_key.pub")).output).toBe(publicKey);
+    expect((await vm.run("ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key")).output).toBe(publicKey);
+    expect((await vm.run("stat -L -c %a /etc/ssh/ssh_host_ed25519_key; ls /etc/ssh")).output).toMatch(
+      /^600\nmoduli\nssh_config\nssh_config.d\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\nsshd_config\n/,
+    );
+  });
+});
+
+/** Parent, its answers before it was copied, and the copies. */
+interface Family {
+  readonly parent: Vm;
+  readonly children: readonly Vm[];
+  readonly before: Answer;
+}
+
+/** The parent writes all the time, and its output is on its way on two lanes when it is copied. */
+async function raise(copy: (parent: Vm) => Promise<Vm[]>, other: Program): Promise<Family> {
+  const parent = await SmolVM.create(state.config({ network: "user" }));
+  await startGenerators(parent);
+  const before = await ask(parent, "honours");
+  await ask(parent, "ignores");
+  const numbers = "seq 1000000 1400000";
+  const ours = parent.run(numbers);
+  const theirs = other.call("run", parent.vmId, numbers);
+  await eventually(async () => ((await parent.run("pgrep -c seq")).output === "2" ? true : undefined));
+  const children = await copy(parent);
+  const whole = Array.from({ length: 400_001 }, (_, index) => `${1_000_000 + index}\n`).join("");
+  for (const { stdout, exitCode } of [await ours, await theirs]) {
+    expect([stdout === whole, exitCode]).toEqual([true, 0]);
+  }
+  return { parent, children, before };
+}
+
+const COPIES: Record<string, (parent: Vm) => Promise<Vm[]>> = {
+  "two forks of a VM": async (parent) => {
+    const forked = await parent.fork({ count: 2 });
+    return forked.map((child) => {
+      if (!child.ok) throw child.error;
+      return child.vm;
+    });
+  },
+  "two VMs from a snapshot": async (parent) => {
+    const { id } = await parent.snapshot();
+    return Promise.all([SmolVM.fromSnapshot(id), SmolVM.fromSnapshot(id)]);
+  },
+};
+
+describe.each(Object.keys(COPIES))("%s", (name) => {
+  let other: Program;
+  let family: Family;
+
+  beforeAll(async () => {
+    other = await Program.start();
+    family = await raise(COPIES[name]!, other);
+  });
+
+  afterAll(async () => {
+    await Promise.all([family?.parent, ...(family?.children ?? [])].map((vm) => vm?.delete()));
+    await other?.end();
+    for (const { id } of await SmolVM.snapshots.list()) await SmolVM.snapshots.delete(id);
+  });
+
+  it("are two machines, and a third is their origin", async () => {
+    const [one, two] = await both(family.children);
+    expectTwoMachines(one, two, 1);
+    const parent = await lookAt(family.parent);
+    for (const child of [one, two]) {
+      for (const [what, value] of Object.entries(parent.own)) expect(child.own[what], what).not.toBe(value);
+    }
+    expect(parent.generation).toBe(1);
+  });
+
+  it("answer to a second program exactly, on a lane whose client was lost in the copying", async () => {
+    for (const { vmId } of family.children) {
+      const answer = await other.call("run", vmId, "printf exact; printf too >&2");
+      expect(answer).toMatchObject({ stdout: "exact", stderr: "too", exitCode: 0 });
+    }
+  });
+
+  it("have programs that go on, draw other numbers if they watch the generation, and the same if not", async () => {
+    const [one, two] = family.children as [Vm, Vm];
+    const all = [family.parent, one, two];
+    const numbers = async (kind: "honours" | "ignores") =>
+      new Set((await Promise.all(all.map((vm) => ask(vm, kind)))).map(({ number }) => number));
+    expect((await numbers("ignores")).size).toBe(1);
+    expect((await numbers("honours")).size).toBe(3);
+  });
+
+  it("have a monotonic clock that goes on and was never seen to go back", async () => {
+    for (const vm of [family.parent, ...family.children]) {
+      const first = await ask(vm, "honours");
+      const second = await ask(vm, "honours");
+      expect(first.monotonic).toBeGreaterThan(family.before.monotonic);
+      expect(second.monotonic).toBeGreaterThan(first.monotonic);
+      expect(second.steps).toBeGreaterThan(first.steps);
+      expect(second.smallest).toBe(0);
+    }
+  });
+});
