@@ -8,7 +8,7 @@ import type { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { runProgram } from "../host/process.js";
 import { fileIdentity } from "../images/file-identity.js";
-import { CAPTURE_FILES, CAPTURE_FILES } from "./capture-spec.js";
+import { CAPTURE_FILES } from "./capture-spec.js";
 import { ENVIRONMENT_FILE } from "./environment-file.js";
 import { helperPath } from "./helper-programs.js";
 
