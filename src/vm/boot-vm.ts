@@ -6,6 +6,7 @@ import { rm } from "node:fs/promises";
 import type { MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
+import { Phases } from "../base/phases.js";
 import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { Template } from "../images/template-store.js";
@@ -29,9 +30,11 @@ const TEMPLATE_START_LIMIT_MS = 20_000;
  */
 export async function bootVm(ctx: VmContext, vm: BootableVm, options: BootOptions): Promise<void> {
   const rest = shareLimit(options);
+  const phases = new Phases("create", vm.vmId);
   await releaseRuntime(ctx, vm.vmId); // What an earlier start left must not be hidden by new rows.
   if (!vm.spec.isPristine || vm.spec.disk.mode === "shared") return bootCold(ctx, vm, [], rest());
   const { template, problem } = await templateOf(ctx, vm, { ...options, ...rest() });
+  phases.end("template");
   const reason = template === undefined ? problem : await tryTemplate(ctx, vm, template, rest());
   if (reason === undefined) return;
   const warning = `Booted cold instead of starting from a template: ${reason}`;
@@ -61,12 +64,14 @@ async function tryTemplate(
   options: WaitOptions,
 ): Promise<string | undefined> {
   const { vmId, spec } = vm;
+  const phases = new Phases("create", vmId);
   const disk = { ...spec.disk, layers: [template.diskPath] } as MachineDisk;
   const origin = { kind: "template" as const, id: template.key };
   const started = { ...spec, disk, origin, isPristine: false, memoryBasePath: template.memoryPath };
   const bound = Deadline.from(options, spec.bootTimeoutMs).atMost(TEMPLATE_START_LIMIT_MS);
   try {
     await putDisk(ctx, { vmId, spec: started });
+    phases.end("disk");
     const memory = { from: "image" as const, path: template.memoryPath, devicesPath: template.devicesPath };
     finish(ctx, vmId, await launchVm(ctx, { vmId, spec: started, memory, role: "vm", deadline: bound }), []);
     return undefined;

@@ -15,6 +15,8 @@ export const LOG_TAIL_BYTES = 4096;
 /** The agent's first line of a boot, and its last before it powers the machine off in order. */
 const BOOT_MARK = "smolvm-agent: boot";
 const ORDERLY_END_MARK = "smolvm-agent: power off";
+/** Begins our own line before a guest that goes on from an image, which says nothing of a boot. */
+export const GO_ON_MARK = "smolvm: goes on from";
 
 /** @returns The last `limitBytes` of a log, rotation included; empty when there is none. */
 export async function readLog(directory: string, name: string, limitBytes: number): Promise<string> {
@@ -32,7 +34,7 @@ export async function appendToConsole(directory: string, line: string): Promise<
 /** Whether the guest powered itself off, as far as its console tells. A hostile guest can write what it likes. */
 export async function hasOrderlyEnd(directory: string): Promise<boolean> {
   const tail = await readLog(directory, CONSOLE_LOG, LOG_TAIL_BYTES);
-  return tail.lastIndexOf(ORDERLY_END_MARK) > tail.lastIndexOf(BOOT_MARK);
+  return tail.lastIndexOf(ORDERLY_END_MARK) > Math.max(tail.lastIndexOf(BOOT_MARK), tail.lastIndexOf(GO_ON_MARK));
 }
 
 async function readTail(path: string, limitBytes: number): Promise<Buffer> {

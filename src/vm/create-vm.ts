@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Backend, MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
+import { Phases } from "../base/phases.js";
 import type { ProgressListener } from "../base/progress.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
 import { selfIdentity } from "../host/process-identity.js";
@@ -51,10 +52,13 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw vmExists(checked.vmId);
   await choosePorts(checked.ports); // Before an image build: what is taken now is refused at once.
   await refuseAccelerator(backend, checked.accel);
+  const phases = new Phases("create", checked.vmId ?? "");
   for (let attempt = 1; ; attempt++) {
     const boot = await ctx.images.resolveBoot(checked, { ...rest(), onProgress });
+    phases.end("image");
     const choice = { backend, vmm, asked: checked.accel, boot };
     const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
+    phases.end("accelerator");
     try {
       return await createOnce(ctx, { checked, backend, boot, accelerator }, { ...options, ...rest() });
     } catch (error) {

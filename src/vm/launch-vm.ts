@@ -15,7 +15,7 @@ import { helperPath } from "./helper-programs.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
 import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
 import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
-import { readSshHostKey } from "./ssh-host-key.js";
+import { makeSshHostKey, readSshHostKey } from "./ssh-host-key.js";
 import { type StartedNetwork, startNetwork } from "./start-network.js";
 import type { VmSpec } from "./vm-spec.js";
 
@@ -143,7 +143,6 @@ const TEMPLATE_SETTINGS = {
   machineId: "0".repeat(32),
   env: {},
   network: undefined,
-  sshHostKey: undefined,
   isCopy: false,
 } as const;
 
@@ -151,7 +150,10 @@ async function guestSettings(
   { vmId, spec, memory, role }: Launch,
   network: StartedNetwork | undefined,
 ): Promise<GuestSettings> {
-  if (role === "template") return { ...TEMPLATE_SETTINGS, growRoot: spec.growRoot };
+  if (role === "template") {
+    // A key is given too, and thrown away: taking an image's own keys off the disk is then done once, not in each clone.
+    return { ...TEMPLATE_SETTINGS, growRoot: spec.growRoot, sshHostKey: makeSshHostKey() };
+  }
   const isCopy = memory.from === "image";
   const [env, sshHostKey] = await Promise.all([readEnvironment(spec.directory), readSshHostKey(spec.directory)]);
   return {

@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
+import { Phases } from "../base/phases.js";
 import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
@@ -45,6 +46,7 @@ export class PrunedMeanwhile extends SmolVMError {
 /** @throws {VM_EXISTS} {PORT_IN_USE} {STORAGE_FAILED} {ABORTED} and what `start` throws. */
 export async function makeVm(ctx: VmContext, plan: NewVmPlan): Promise<void> {
   const { vmId } = plan;
+  const phases = new Phases("create", vmId);
   const self = await selfIdentity();
   const spec = recordVm(ctx, plan, self);
   try {
@@ -53,6 +55,7 @@ export async function makeVm(ctx: VmContext, plan: NewVmPlan): Promise<void> {
     if (gone !== undefined) throw new PrunedMeanwhile(gone);
     await makeDirectory(vmId, spec.directory);
     await Promise.all([writeEnvironment(spec.directory, plan.env), writeSshHostKey(spec.directory)]);
+    phases.end("record and files");
     await plan.start?.({ vmId, spec });
     ctx.store.vms.settle(vmId, self, { status: plan.start === undefined ? "created" : "running" });
   } catch (error) {

@@ -3,6 +3,7 @@
 
 import { backendFor } from "../backends/registry.js";
 import { Deadline } from "../base/deadline.js";
+import { setGuestClock } from "../guest/configure.js";
 import { isAlive, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
 import type { Settlement, VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
 import { hasOrderlyEnd } from "./console-log.js";
@@ -17,6 +18,8 @@ import { decodeSpec } from "./vm-spec.js";
 
 /** How long a monitor may take to pause or resume during recovery, in milliseconds. */
 const MONITOR_TIMEOUT_MS = 5_000;
+/** How long a guest may take to have its clock set, in milliseconds. */
+const CLOCK_TIMEOUT_MS = 1_000;
 
 /** @returns The VM as it is now; `undefined` when it is gone. */
 export async function refreshVm(ctx: VmContext, row: VmRow): Promise<VmRow | undefined> {
@@ -91,8 +94,18 @@ async function moveMonitor(ctx: VmContext, row: VmRow, to: "paused" | "running")
   if (runtimeDir === undefined || !(await hasLiveVmm(ctx, row.id))) return row.status; // The next look sees it ended.
   const backend = backendFor(decodeSpec(row.id, row.spec).backend);
   const deadline = Deadline.after(MONITOR_TIMEOUT_MS);
-  if (to === "paused") await backend.pause(runtimeDir, deadline);
-  else await backend.resume(runtimeDir, deadline);
+  if (to === "paused") {
+    await backend.pause(runtimeDir, deadline);
+    return to;
+  }
+  await backend.resume(runtimeDir, deadline);
+  // It stood still for as long as nobody looked. A guest that does not answer stays as late as it is.
+  const bound = Deadline.after(CLOCK_TIMEOUT_MS);
+  const guest = { vmId: row.id, backend: backend.name, runtimeDir };
+  await ctx.channels.get(guest, bound).then(
+    (connection) => setGuestClock(connection, bound).catch(() => {}),
+    () => {},
+  );
   return to;
 }
 

@@ -2,6 +2,7 @@
 
 import { backendFor } from "../backends/registry.js";
 import { Deadline, type WaitOptions } from "../base/deadline.js";
+import { Phases } from "../base/phases.js";
 import { isSmolVMError } from "../errors/smolvm-error.js";
 import { shutdownGuest } from "../guest/shutdown.js";
 import type { VmRow } from "../storage/vm-store.js";
@@ -38,6 +39,7 @@ export async function stopVm(ctx: VmContext, vmId: string, options: WaitOptions 
 
 /** Ends a running or paused guest in order where it plays along. The caller holds the claim. @throws {ABORTED} */
 export async function bringToRest(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<void> {
+  const phases = new Phases("stop", row.id);
   const runtimeDir = runtimeDirectory(ctx, row.id);
   if (runtimeDir !== undefined) {
     const { backend } = decodeSpec(row.id, row.spec);
@@ -48,7 +50,9 @@ export async function bringToRest(ctx: VmContext, row: VmRow, deadline: Deadline
       if (isSmolVMError(error, "ABORTED")) throw error;
     }
   }
+  phases.end("guest at rest");
   await releaseRuntime(ctx, row.id, { graceMs: VMM_GRACE_MS });
+  phases.end("processes and sockets gone");
 }
 
 async function askToShutDown(ctx: VmContext, guest: GuestAddress, row: VmRow, deadline: Deadline): Promise<void> {

@@ -4,7 +4,17 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { CommandOptions, CommandResult, ReconcileReport, VMConfig, VMInfo } from "./smolvm.js";
+import type {
+  CheckpointInfo,
+  CommandOptions,
+  CommandResult,
+  PoolOptions,
+  PoolStats,
+  ReconcileReport,
+  SnapshotInfo,
+  VMConfig,
+  VMInfo,
+} from "./smolvm.js";
 import { eventually } from "./wait.js";
 
 const CHECKOUT = join(import.meta.dirname, "../..");
@@ -30,6 +40,11 @@ export interface Outcome<T> {
   readonly error?: { code: string; message: string; hint: string; details: Record<string, unknown> };
 }
 
+/** One child of a fork. */
+export type ForkOutcome =
+  | { readonly ok: true; readonly vmId: string }
+  | { readonly ok: false; readonly error: Outcome<unknown>["error"] & object };
+
 /** The calls that the program understands. */
 interface Calls {
   ping(): number;
@@ -47,6 +62,16 @@ interface Calls {
   info(id: string): VMInfo;
   list(): VMInfo[];
   reconcile(): ReconcileReport;
+  snapshot(id: string, options?: { name?: string }): SnapshotInfo;
+  restore(snapshotId: string, config?: VMConfig): string;
+  deleteSnapshot(snapshotId: string): void;
+  fork(id: string, options?: { count?: number }): ForkOutcome[];
+  checkpoint(id: string): CheckpointInfo;
+  rewind(id: string, checkpointId: string): void;
+  pool(options: PoolOptions): void;
+  poolFilled(): void;
+  poolStats(): PoolStats;
+  acquire(): string;
   buildImage(name: string): unknown;
   pruneImages(): { removed: unknown[]; freedBytes: number };
 }

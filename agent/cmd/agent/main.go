@@ -30,6 +30,7 @@ func main() {
 	}
 	debug.SetGCPercent(collectAt)
 	boot.Run()
+	guest.SwitchIPv6Off()
 	window := &session.Window{}
 	machine := &guest.Machine{
 		Starter: &command.Starter{

@@ -41,6 +41,9 @@ func (w *Network) apply(s *settings) {
 			return
 		}
 	}
+	if s.needsIPv6() {
+		switchIPv6(w.name, "0")
+	}
 	s.warn("bring up "+w.name, n.linkUp(w.name, w.index, s))
 	if len(s.addresses) > 0 {
 		s.warn("remove old addresses", n.removeOthers(w.index, s.addresses))
