@@ -23,7 +23,7 @@ async function measureForks({ stateDir, samples }) {
   const vm = await SmolVM.create({ stateDir });
   const [pauses, outputs, forks] = [[], [], []];
   const onPhase = ({ phase, durationMs }) => {
-    if (phase === "vCPUs stopped") pauses.push(durationMs);
+    if (phase === "of it: commands stood still") pauses.push(durationMs);
   };
   subscribe(PHASE_CHANNEL, onPhase);
   for (let i = 0; i < samples; i++) {

@@ -102,6 +102,11 @@ export interface CaptureSource {
   /** SmolVM's own program `ramcopy`. */
   readonly copierPath: string;
   readonly disk: Extract<MachineDisk, { mode: "isolated" }>;
+  /**
+   * Called right before a running machine is stopped. What it gives is called as soon as the machine runs again, also
+   * after a failure. Neither throws.
+   */
+  readonly quiesce?: (() => Promise<() => Promise<void>>) | undefined;
 }
 
 /** Files that a capture makes, each mode 0600; none may exist yet. */
@@ -116,6 +121,8 @@ export interface CaptureTarget {
 export interface Captured {
   /** How long the vCPUs stood still, in milliseconds. */
   readonly pauseMs: number;
+  /** The same with `quiesce` and what it gave. */
+  readonly quietMs: number;
 }
 
 /** One kind of VMM. Holds no state of any VM: whatever a call needs is in its arguments. */

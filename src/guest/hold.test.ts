@@ -25,6 +25,15 @@ test.each([
   await asking;
 });
 
+test("release brings the host's clock", async () => {
+  const { agent, connection } = await FakeAgent.connected();
+  const before = BigInt(Date.now()) * 1_000_000n;
+  void releaseCommands(connection, ample()).catch(() => {});
+  const { payload } = await agent.next("call");
+  const clock = new FieldReader(payload).u64(12) ?? 0n;
+  expect(clock >= before && clock <= BigInt(Date.now()) * 1_000_000n).toBe(true);
+});
+
 test("a guest that cannot hold says so", async () => {
   const { agent, connection } = await FakeAgent.connected();
   const holding = holdCommands(connection, 1_500, ample());

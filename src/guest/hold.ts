@@ -6,8 +6,8 @@ import type { GuestConnection } from "./connection.js";
 import { FieldWriter } from "./fields.js";
 
 /**
- * From now on a connection that ends leaves its commands alone, until {@link releaseCommands}, until the limit, or in a
- * copy until it has been configured. A second call sets a new limit.
+ * Makes all commands stand still, and a connection that ends leave its commands alone, until {@link releaseCommands},
+ * until the limit, or in a copy until it has been configured. A second call sets a new limit.
  *
  * @param limitMs By the guest's clock, in milliseconds, at most 600 000: it bounds what a host that dies leaves running.
  * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
@@ -17,12 +17,13 @@ export async function holdCommands(connection: GuestConnection, limitMs: number,
 }
 
 /**
- * Ends what {@link holdCommands} began. Commands whose connection ended meanwhile go on.
+ * Ends what {@link holdCommands} began, after setting the guest's clock, which stood still with the machine. Commands
+ * whose connection ended meanwhile go on.
  *
  * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
  */
 export async function releaseCommands(connection: GuestConnection, deadline: Deadline): Promise<void> {
-  await connection.call("release", new FieldWriter(), deadline);
+  await connection.call("release", new FieldWriter().u64(12, BigInt(Date.now()) * 1_000_000n), deadline);
 }
 
 /**

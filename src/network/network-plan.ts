@@ -66,7 +66,7 @@ export interface UserNetworkPlan {
 export type NetworkPlan = { readonly mode: "none" } | UserNetworkPlan;
 
 /** passt's own default: TCP ends on the host, so a large MTU only saves the guest's time (passt(1), `--mtu`). */
-const MTU_BYTES = 65_520;
+export const MTU_BYTES = 65_520;
 
 /** RFC 1918, shared address space (RFC 6598), IETF assignments (RFC 6890), benchmarking (RFC 2544). */
 const PRIVATE_NETWORKS = [

@@ -9,8 +9,6 @@ import { Deadline } from "../base/deadline.js";
 import { Phases } from "../base/phases.js";
 import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { throwIfAborted } from "../errors/wait-errors.js";
-import { setGuestClock } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
 import { holdCommands, releaseCommands } from "../guest/hold.js";
 import { selfIdentity } from "../host/process-identity.js";
@@ -33,10 +31,10 @@ import { decodeSpec, type VmSpec } from "./vm-spec.js";
  * every read of the guest may have to look through all of them.
  */
 const LAYERS_LIMIT = 32;
-/** How long the guest lets commands live whose client is gone, in milliseconds: longer than any capture takes. */
-const HOLD_LIMIT_MS = 60_000;
-/** Longest wait for the guest to say that it does, in milliseconds. One that does not answer is copied all the same. */
-const HOLD_ANSWER_MS = 1_000;
+/** The guest lets its commands go on by itself after so long, in milliseconds, should this program end meanwhile. */
+const HOLD_LIMIT_MS = 10_000;
+/** Longest wait for the guest's answer, in milliseconds. */
+const ANSWER_LIMIT_MS = 1_000;
 
 /** What a capture is made for. */
 export interface CaptureRequest {
@@ -127,51 +125,39 @@ async function copyInto(
     throw fileError(`Copy VM "${row.id}"`, directory, error);
   }
   const address = { vmId: row.id, backend: vm.backend, runtimeDir };
-  const guest = await hold(ctx, row, address, deadline);
   phases.end("prepare");
-  try {
-    const source = {
-      pid: vmmProcess.process.pid,
-      runtimeDir,
-      memSizeMib: vm.memSizeMib,
-      memoryBasePath: vm.memoryBasePath ?? undefined,
-      disk: vm.disk as IsolatedDisk,
-      copierPath: helperPath("ramcopy"),
-    };
-    const { pauseMs } = await backendFor(vm.backend).capture(source, captureFiles(directory), deadline);
-    phases.end("copy");
-    phases.tell("vCPUs stopped", pauseMs);
-  } finally {
-    if (guest !== undefined) await letGoOn(guest);
-  }
-}
-
-/** Also after an abort, so not within the caller's bounds: what stood still has a clock that is late, and holds commands. */
-async function letGoOn(guest: GuestConnection): Promise<void> {
-  const bound = Deadline.after(HOLD_ANSWER_MS);
-  await Promise.allSettled([setGuestClock(guest, bound), releaseCommands(guest, bound)]);
+  const source = {
+    pid: vmmProcess.process.pid,
+    runtimeDir,
+    memSizeMib: vm.memSizeMib,
+    memoryBasePath: vm.memoryBasePath ?? undefined,
+    disk: vm.disk as IsolatedDisk,
+    copierPath: helperPath("ramcopy"),
+    quiesce: () => quiesce(ctx, address, deadline),
+  };
+  const { pauseMs, quietMs } = await backendFor(vm.backend).capture(source, captureFiles(directory), deadline);
+  phases.end("copy");
+  phases.tell("of it: vCPUs stopped", pauseMs);
+  phases.tell("of it: commands stood still", quietMs);
 }
 
 /**
- * Asks the guest not to end the commands of connections that close: in the copy all of them are closed.
+ * Makes the guest's commands stand still, so that in a copy none runs before the copy is a machine of its own, and lets
+ * them outlive their clients, who are all gone in a copy. A guest that does not answer is copied all the same.
  *
- * @returns The connection, or `undefined` where there is nothing to undo.
+ * @returns Lets them go on, and sets the guest's clock, which stood still.
  */
-async function hold(
-  ctx: VmContext,
-  row: VmRow,
-  address: GuestAddress,
-  deadline: Deadline,
-): Promise<GuestConnection | undefined> {
-  if (row.status !== "running") return undefined; // A paused guest cannot be asked.
-  const bound = deadline.atMost(HOLD_ANSWER_MS);
+async function quiesce(ctx: VmContext, address: GuestAddress, deadline: Deadline): Promise<() => Promise<void>> {
+  let guest: GuestConnection | undefined;
+  const bound = deadline.atMost(ANSWER_LIMIT_MS);
   try {
-    const connection = await ctx.channels.get(address, bound);
-    await holdCommands(connection, HOLD_LIMIT_MS, bound);
-    return connection;
+    guest = await ctx.channels.get(address, bound);
+    await holdCommands(guest, HOLD_LIMIT_MS, bound);
   } catch (error) {
-    throwIfAborted(`Copy of VM "${row.id}"`, deadline.signal);
     if (!(error instanceof SmolVMError)) throw error;
-    return undefined;
   }
+  // Also after an abort, so not within the caller's bounds.
+  return async () => {
+    if (guest?.isOpen) await releaseCommands(guest, Deadline.after(ANSWER_LIMIT_MS)).catch(() => {});
+  };
 }

@@ -1,7 +1,7 @@
 // Checkpoints: an agent's undo. A checkpoint is a copy of a VM that this same VM can go back to.
 
 import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
@@ -20,6 +20,8 @@ import { decodeSpec } from "./vm-spec.js";
 
 /** Checkpoints that a VM can go back to; making one more prunes its oldest. */
 export const CHECKPOINTS_LIMIT = 8;
+/** Top layers of a VM's disk: the one that it was made with, and those made by going back. */
+const LAYER_NAME = /^disk(-[0-9a-f]{8})?\.qcow2$/;
 
 /** A checkpoint. */
 export interface CheckpointInfo {
@@ -106,7 +108,15 @@ async function goBack(ctx: VmContext, row: VmRow, checkpoint: CaptureRow, option
   await releaseRuntime(ctx, row.id);
   await appendToConsole(now.directory, `${GO_ON_MARK} checkpoint ${checkpoint.id}\n`);
   await goOn(ctx, { vmId: row.id, spec }, directory, options);
-  await rm(now.disk.path, { force: true });
+  await removeLeftLayers(now.directory, path);
+}
+
+/** Top layers of states that were left, also by programs that ended while they went back. */
+async function removeLeftLayers(directory: string, inUse: string): Promise<void> {
+  const layers = (await readdir(directory))
+    .filter((name) => LAYER_NAME.test(name))
+    .map((name) => join(directory, name));
+  for (const layer of layers) if (layer !== inUse) await rm(layer, { force: true });
 }
 
 function checkpointRows(ctx: VmContext, vmId: string): readonly CaptureRow[] {

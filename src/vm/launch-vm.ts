@@ -8,6 +8,7 @@ import { Phases } from "../base/phases.js";
 import { configureGuest, type GuestSettings } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
 import { identifyProcess } from "../host/process-identity.js";
+import { MTU_BYTES } from "../network/network-plan.js";
 import { type Boot, bootError } from "./boot-error.js";
 import type { VmContext } from "./context.js";
 import { readEnvironment } from "./environment-file.js";
@@ -142,7 +143,6 @@ const TEMPLATE_SETTINGS = {
   hostname: "smolvm-template",
   machineId: "0".repeat(32),
   env: {},
-  network: undefined,
   isCopy: false,
 } as const;
 
@@ -152,7 +152,21 @@ async function guestSettings(
 ): Promise<GuestSettings> {
   if (role === "template") {
     // A key is given too, and thrown away: taking an image's own keys off the disk is then done once, not in each clone.
-    return { ...TEMPLATE_SETTINGS, growRoot: spec.growRoot, sshHostKey: makeSshHostKey() };
+    // Likewise bringing up the interface, without an address.
+    const blank = {
+      addresses: [],
+      gateways: [],
+      dnsServers: [],
+      dnsSearch: [],
+      mtu: MTU_BYTES,
+      macAddress: UNPLUGGED_MAC,
+    };
+    return {
+      ...TEMPLATE_SETTINGS,
+      growRoot: spec.growRoot,
+      sshHostKey: makeSshHostKey(),
+      network: spec.networkMode === "none" ? undefined : blank,
+    };
   }
   const isCopy = memory.from === "image";
   const [env, sshHostKey] = await Promise.all([readEnvironment(spec.directory), readSshHostKey(spec.directory)]);

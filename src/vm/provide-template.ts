@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { sleep } from "../base/sleep.js";
-import { SmolVMError } from "../errors/smolvm-error.js";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { GuestConnection } from "../guest/connection.js";
 import type { GuestCommand } from "../guest/exec-request.js";
 import { settleGuest } from "../guest/hold.js";
@@ -98,7 +98,10 @@ async function recordTemplate(ctx: VmContext, vm: BootableVm, directory: string,
     await attemptBoot(ctx, vm, rest(), async (deadline) => {
       const spec = await emptyDisk(vm.spec, directory);
       const memory = { from: "recording" as const, path: join(directory, "memory") };
-      const { runtimeDir, connection } = await launchVm(ctx, { vmId, spec, memory, role: "template", deadline });
+      const launch = { vmId, spec, memory, role: "template" as const, deadline };
+      const { runtimeDir, connection } = await launchVm(ctx, launch).catch((error) =>
+        throwAsShortage(error, memory.path),
+      );
       await warmUp(connection, deadline.atMost(WARM_UP_LIMIT_MS));
       ctx.channels.drop(vmId);
       await sleep(COME_TO_REST_MS, deadline.signal);
@@ -107,6 +110,13 @@ async function recordTemplate(ctx: VmContext, vm: BootableVm, directory: string,
   } finally {
     await releaseRuntime(ctx, vmId);
   }
+}
+
+/** A page of the memory's file that finds no room on the disk is a SIGBUS for the VMM: no fault of the guest's. */
+function throwAsShortage(error: unknown, path: string): never {
+  if (!isSmolVMError(error, "BOOT_FAILED") || error.details["signal"] !== "SIGBUS") throw error;
+  const text = `Making a template failed at "${path}": there was no room for the guest's memory`;
+  throw new SmolVMError("STORAGE_FAILED", text, { details: { path }, cause: error });
 }
 
 /** The VM's configuration with a new layer of its own in `directory`; an earlier attempt's files there go. */

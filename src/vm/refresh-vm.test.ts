@@ -97,6 +97,16 @@ describe("a change whose mover has died", () => {
     expect(existsSync(directory())).toBe(true);
   });
 
+  test("rewinding: likewise, whatever it was before", async () => {
+    await recordVm(ctx, { status: "running" });
+    const vmm = await sleepingProcess("qemu-system-x86_64", "/");
+    const runtimeDir = await makeRun(vmm);
+    beginMove("rewinding", "running");
+    const after = await refreshVm(ctx, row()!);
+    expect(after).toMatchObject({ status: "error", move: undefined, failure: { code: "INTERRUPTED" } });
+    expect([await isAlive(vmm), existsSync(runtimeDir), existsSync(directory())]).toEqual([false, false, true]);
+  });
+
   test("stopping: it is stopped", async () => {
     await recordVm(ctx, { status: "running" });
     const vmm = await sleepingProcess("qemu-system-x86_64", "/");
@@ -116,6 +126,9 @@ describe("a change whose mover has died", () => {
   test.each([
     ["pausing", "running", "paused", "stop"],
     ["resuming", "paused", "running", "cont"],
+    // A copy may have stopped its vCPUs; it is afterwards what it was before.
+    ["capturing", "running", "running", "cont"],
+    ["capturing", "paused", "paused", "stop"],
   ] as const)("%s: it is done to the VMM that still runs", async (transition, from, to, command) => {
     await recordVm(ctx, { status: from });
     const vmm = await sleepingProcess("qemu-system-x86_64", "/");

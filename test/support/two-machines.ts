@@ -32,7 +32,6 @@ const OWN: Readonly<Record<string, string>> = {
 const OWN_WITH_NETWORK: Readonly<Record<string, string>> = {
   macAddress: "cat /sys/class/net/eth0/address",
   ipAddress: "ip -4 -o address show dev eth0 | grep -o 'inet [0-9.]*'",
-  linkLocal: "ip -6 -o address show dev eth0 | grep -o 'inet6 [^ ]*' || echo none $(cat /etc/hostname)",
 };
 /** Where an image's machine might have left something that is known by its content. */
 const FILES = "/etc/machine-id /etc/hostname /etc/ssh/ssh_host_* /var/lib/systemd/random-seed /var/lib/dbus/machine-id";
@@ -59,8 +58,9 @@ export async function lookAt(vm: Vm): Promise<Machine> {
   const commands = { ...OWN, ...(hasNetwork ? OWN_WITH_NETWORK : {}) };
   const asked = Object.entries(commands).map(([name, command]) => `echo "${name} $(${command})"`);
   const own = pairs((await vm.run(asked.join("\n"), { check: true })).stdout);
-  const sums = await vm.run(`find ${FILES} /run/smolvm -type f -o -type l 2> /dev/null | sort -u | xargs -r sha256sum`);
-  const files = Object.fromEntries(Object.entries(pairs(sums.stdout)).map(([sum, path]) => [path.trim(), sum]));
+  const sums = await vm.run(`find ${FILES} /run/smolvm ! -type d 2> /dev/null | sort | xargs sha256sum`);
+  // Each line: the sum, two blanks, the path.
+  const files = Object.fromEntries(sums.stdout.trim().split("\n").map((line) => [line.slice(66), line.slice(0, 64)]));
   return { vm, own, files, generation: Number((await vm.exec(["cat", "/run/smolvm/generation"])).output) };
 }
 

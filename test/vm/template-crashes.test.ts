@@ -59,7 +59,8 @@ async function expectWholeOrNone(): Promise<void> {
     const names = readdirSync(directory).sort();
     expect(names).toEqual(NEW_TEMPLATE.map((name) => expect.stringMatching(new RegExp(`^${name}`))));
   }
-  await eventually(() => (processesAbout(cache.cacheDir).length === 0 ? true : undefined));
+  await eventually(() => (processesAbout(cache.cacheDir).length === 0 ? true : undefined)).catch(() => {});
+  expect(processesAbout(cache.cacheDir)).toEqual([]);
   await pruneImages();
   expect([cache.templates(), cache.staging()]).toEqual([[], []]);
   await expectNothingLeft(state.stateDir);
@@ -81,13 +82,12 @@ describe("a program killed while it makes a template", () => {
   });
 
   it("and started again by two others: they have a VM each from one template", async () => {
-    const program = await Program.start();
+    const [program, ...others] = (await Program.startMany(3)) as [Program, Program, Program];
     void program.call("boot", state.config(SMALL));
-    await reach(() => isStaged("devices"));
+    await reach(() => isStaged("memory"));
     // The others already wait for it to be made.
-    const others = await Program.startMany(2);
     const booting = others.map((other) => other.call("boot", state.config(SMALL)));
-    await pause(100);
+    await pause(500);
     await program.kill();
     const ids = await Promise.all(booting);
     expect([cache.templates().length, cache.staging()]).toEqual([1, []]);
@@ -144,8 +144,12 @@ describe.skipIf(!canMount)("a cache on a full disk", () => {
 
   beforeAll(() => {
     disk = mkdtempSync(join(tmpdir(), "smolvm-fullcache-"));
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1g", "smolvm-test", disk]);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1g,mode=0700", "smolvm-test", disk]);
     fillCache(disk);
+    // Without holes: this file system needs room where a hole of a mapped file is read, which others do not.
+    const kernel =
+      "d=$0; for f in $d/images/*/vmlinux; do cp --preserve --sparse=never $f $d/dense && mv $d/dense $f; done";
+    execFileSync("sh", ["-ec", kernel, disk]);
   });
 
   afterAll(() => {

@@ -32,15 +32,17 @@ func main() {
 	boot.Run()
 	guest.SwitchIPv6Off()
 	window := &session.Window{}
+	groups := command.NewGroups(commandGroups)
 	machine := &guest.Machine{
 		Starter: &command.Starter{
 			Reaper:      command.NewReaper(),
-			Groups:      command.NewGroups(commandGroups),
+			Groups:      groups,
 			Environment: &command.Environment{},
 		},
 		Identity: guest.TakeIdentity(boot.Log),
 		Network:  &guest.Network{},
 		Window:   window,
+		Freezer:  command.NewFreezer(groups),
 		PowerOff: boot.PowerOff,
 		Log:      boot.Log,
 	}

@@ -31,6 +31,9 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 		configuring.Lock()
 		defer configuring.Unlock()
 		m.apply(s)
+		if s.isCopy {
+			m.Freezer.Thaw() // Only now is it a machine of its own.
+		}
 		return session.Result{Reply: s.reply(m.Identity.bootIDText), Copied: s.isCopy}
 	}, nil
 }

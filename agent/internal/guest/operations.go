@@ -18,6 +18,7 @@ type Machine struct {
 	Identity *Identity
 	Network  *Network
 	Window   *session.Window
+	Freezer  *command.Freezer
 	PowerOff func()
 	Log      func(text string)
 
@@ -63,7 +64,7 @@ func (m *Machine) rest([]byte) (func() session.Result, error) {
 // maxHold bounds for how long a lost client is taken for a copy's.
 const maxHold = 10 * time.Minute
 
-// hold keeps commands alive whose client leaves: the host is about to copy the machine.
+// hold makes commands stand still, and keeps those alive whose client leaves: the host is about to copy the machine.
 func (m *Machine) hold(payload []byte) (func() session.Result, error) {
 	limit := time.Duration(0)
 	err := frame.Each(payload, func(f frame.Field) error {
@@ -82,12 +83,30 @@ func (m *Machine) hold(payload []byte) (func() session.Result, error) {
 	}
 	return func() session.Result {
 		m.Window.Open(limit)
+		m.Freezer.Freeze(limit)
 		return session.Result{}
 	}, nil
 }
 
-func (m *Machine) release([]byte) (func() session.Result, error) {
+// release ends a hold. The clock, if it is given, is right before any command goes on.
+func (m *Machine) release(payload []byte) (func() session.Result, error) {
+	clock := uint64(0)
+	err := frame.Each(payload, func(f frame.Field) (err error) {
+		if f.Tag == 12 {
+			clock, err = f.U64()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	return func() session.Result {
+		if clock != 0 {
+			if err := setClock(clock); err != nil {
+				m.Log("cannot set the clock: " + err.Error())
+			}
+		}
+		m.Freezer.Thaw()
 		m.Window.Close()
 		return session.Result{}
 	}, nil

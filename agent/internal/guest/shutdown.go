@@ -45,6 +45,7 @@ func (m *Machine) shutdown(payload []byte) (func() session.Result, error) {
 // host tells this end from a crash.
 func (m *Machine) Settle(grace time.Duration) {
 	m.Starter.Reaper.Close()
+	m.Freezer.Thaw()
 	if !command.Idle() {
 		_ = syscall.Kill(-1, syscall.SIGTERM)
 		// A stopped process can only act on its SIGTERM when it runs.

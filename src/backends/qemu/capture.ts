@@ -49,6 +49,8 @@ class Capture {
   #disk: DiskCopy | undefined;
   /** The machine ran before, and does not now. */
   #mustContinue = false;
+  /** Undoes what `quiesce` did, where it did something. */
+  #unquiet: (() => Promise<void>) | undefined;
 
   constructor(source: CaptureSource, target: CaptureTarget, deadline: Deadline) {
     this.#source = source;
@@ -67,14 +69,15 @@ class Capture {
     this.#disk = disk;
     // All of them, also when one fails: nothing may be under way when the rest is undone.
     await all([memory.ready(this.#deadline), disk.prepare(this.#deadline), this.#flushLayer()]);
-    const pauseMs = await this.#copyStanding(session, memory, disk);
+    const captured = await this.#copyStanding(session, memory, disk);
     await all([memory.written(this.#deadline), disk.finish(this.#deadline)]);
-    return { pauseMs };
+    return captured;
   }
 
   /** Brings everything back to how it was. Does not throw: the error that led here says more. */
   async undo(): Promise<void> {
     if (this.#mustContinue) await this.#continueAnyhow();
+    await this.#endQuiet();
     await this.#memory?.kill();
     await this.#disk?.cancel().catch(() => {});
     for (const path of this.#madeFiles) await rm(path, { force: true }).catch(() => {});
@@ -119,10 +122,12 @@ class Capture {
     }
   }
 
-  async #copyStanding(session: QmpSession, memory: MemoryCopy, disk: DiskCopy): Promise<number> {
+  async #copyStanding(session: QmpSession, memory: MemoryCopy, disk: DiskCopy): Promise<Captured> {
     const deadline = this.#deadline;
     const isRunning = await wasRunning(session, deadline);
     throwIfAborted("Copy of a machine", deadline.signal);
+    const quietAt = performance.now();
+    if (isRunning) this.#unquiet = await this.#source.quiesce?.();
     const stoppedAt = performance.now();
     this.#mustContinue = isRunning;
     await session.execute({ execute: "stop" }, deadline);
@@ -132,7 +137,15 @@ class Capture {
     await saveDevices(session, this.#target.devicesPath, deadline);
     if (isRunning) await session.execute({ execute: "cont" }, deadline);
     this.#mustContinue = false;
-    return performance.now() - stoppedAt;
+    const pauseMs = performance.now() - stoppedAt;
+    await this.#endQuiet();
+    return { pauseMs, quietMs: performance.now() - quietAt };
+  }
+
+  async #endQuiet(): Promise<void> {
+    const unquiet = this.#unquiet;
+    this.#unquiet = undefined;
+    await unquiet?.();
   }
 
   async #continueAnyhow(): Promise<void> {

@@ -8,8 +8,10 @@ import { findProgram } from "../../host/find-program.js";
 import { spawnProgram } from "../../host/process.js";
 import { identifyProcess, type ProcessIdentity, selfIdentity, signalProcess } from "../../host/process-identity.js";
 import type { ImageStore } from "../../images/image-store.js";
+import type { CaptureKind } from "../../storage/capture-store.js";
 import { scratchCacheStore, scratchDirectory, scratchStore } from "../../storage/testing/scratch-store.js";
 import type { VmRow, VmStatus } from "../../storage/vm-store.js";
+import { CAPTURES_DIRECTORY, captureFiles, encodeCapture } from "../capture-spec.js";
 import type { VmContext } from "../context.js";
 import { GuestChannels } from "../guest-channels.js";
 import { encodeSpec, type VmSpec } from "../vm-spec.js";
@@ -82,6 +84,37 @@ export async function recordVm(ctx: VmContext, vm: RecordedVm): Promise<VmRow> {
   ctx.store.resources.plan(id, [{ kind: "directory", name: spec.directory }]);
   if (vm.status !== "creating") ctx.store.vms.settle(id, self, { status: vm.status });
   return ctx.store.vms.find(id) as VmRow;
+}
+
+/** A capture on record with a directory, complete unless told otherwise. */
+export interface RecordedCapture {
+  readonly id: string;
+  readonly kind: CaptureKind;
+  /** Default `"a1"`. */
+  readonly vmId?: string;
+  readonly name?: string;
+  /** What lay below the captured layer. */
+  readonly layers?: readonly string[];
+  readonly isComplete?: boolean;
+  /** The process that makes or holds it. Default: nobody, for a complete one. */
+  readonly maker?: ProcessIdentity;
+}
+
+/** @returns Its directory, with a layer of a disk in it. */
+export async function recordCapture(ctx: VmContext, capture: RecordedCapture): Promise<string> {
+  const { id, kind, vmId = "a1", name, layers = [], isComplete = true, maker } = capture;
+  const directory = join(ctx.paths.stateDir, CAPTURES_DIRECTORY, id);
+  const { layerPath } = captureFiles(directory);
+  const vm = specOf(ctx, vmId);
+  const disk = { ...vm.disk, layers: [layerPath, ...layers] } as VmSpec["disk"];
+  const spec = { vm: { ...vm, disk }, vmm: "QEMU", shape: "s", directory, allocatedBytes: 4096 };
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(layerPath, "the layer");
+  const self = await selfIdentity();
+  ctx.store.captures.insert({ id, kind, vmId, name, spec: encodeCapture(spec), maker: maker ?? self });
+  if (isComplete) ctx.store.captures.complete(id, encodeCapture(spec));
+  if (isComplete && maker === undefined) ctx.store.captures.release(id);
+  return directory;
 }
 
 /** A process that only sleeps, from a file of the given name; killed at the end of the test. */

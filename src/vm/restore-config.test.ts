@@ -1,0 +1,88 @@
+import { describe, expect, test } from "vitest";
+import { checkRestoreConfig } from "./restore-config.js";
+import { fakeContext, specOf } from "./testing/fake-context.js";
+
+const online = () => specOf(fakeContext(), "a1", { networkMode: "user", bootArgs: "quiet" });
+const offline = () => specOf(fakeContext(), "a1");
+
+const field = (name: string) => expect.objectContaining({ details: expect.objectContaining({ field: name }) });
+
+test("nothing given: the snapshot decides", () => {
+  const nothing = { vmId: undefined, ports: [], envVars: {}, retainDiskOnDelete: false, lifetime: "persistent" };
+  for (const config of [undefined, {}, { bootTimeoutMs: undefined, vcpuCount: undefined }]) {
+    expect(checkRestoreConfig(config, offline())).toEqual({ ...nothing, bootTimeoutMs: undefined });
+  }
+});
+
+test("what is not part of the machine is taken", () => {
+  const config = {
+    vmId: "b2",
+    ports: [{ guest: 80 }],
+    envVars: { A: "1" },
+    bootTimeoutMs: 5_000,
+    retainDiskOnDelete: true,
+    lifetime: "process",
+  };
+  expect(checkRestoreConfig({ ...config, stateDir: "/elsewhere" }, online())).toEqual(config);
+});
+
+test("fields of the machine may say what the snapshot says", () => {
+  const config = {
+    vcpuCount: 2,
+    memSizeMib: 512,
+    image: "debian",
+    diskMode: "isolated",
+    bootArgs: "quiet",
+    backend: "qemu",
+    accel: "tcg",
+  };
+  for (const network of ["user", { mode: "user" }, { mode: "user", egress: "open" }]) {
+    expect(() => checkRestoreConfig({ ...config, network }, online())).not.toThrow();
+  }
+});
+
+describe("refused by its field", () => {
+  test.each([
+    ["vcpuCount", 4],
+    ["memSizeMib", 1024],
+    ["image", "alpine"],
+    ["diskSizeMib", 1024],
+    ["kernelPath", "/k"],
+    ["initrdPath", "/i"],
+    ["rootfsPath", "/r"],
+    ["bootArgs", ""],
+    ["accel", "kvm"],
+    ["network", "none"],
+    ["network", { mode: "none" }],
+    // Of the configuration itself.
+    ["vmId", "../x"],
+    ["vcpuCount", 0],
+    ["colour", "blue"],
+  ])("%s: %j", (name, value) => {
+    expect(() => checkRestoreConfig({ [name]: value }, online())).toThrow(field(name));
+    expect(() => checkRestoreConfig({ [name]: value }, online())).toThrow(
+      expect.objectContaining({ code: "INVALID_CONFIG" }),
+    );
+  });
+
+  test("an image, where the snapshot is of the user's own files", () => {
+    expect(() => checkRestoreConfig({ image: "debian" }, { ...online(), image: null })).toThrow(field("image"));
+  });
+
+  test("ports, where the snapshot has no network", () => {
+    expect(() => checkRestoreConfig({ ports: [{ guest: 80 }] }, offline())).toThrow(field("ports"));
+  });
+
+  test.each([null, 7, "x", []])("%j is no configuration", (config) => {
+    expect(() => checkRestoreConfig(config, online())).toThrow(expect.objectContaining({ code: "INVALID_CONFIG" }));
+  });
+});
+
+test.each(["off", { allow: ["api.example.com"] }])(
+  "an egress policy that nothing enforces is refused: %j",
+  (egress) => {
+    expect(() => checkRestoreConfig({ network: { mode: "user", egress } }, online())).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", details: { field: "network.egress" } }),
+    );
+  },
+);
