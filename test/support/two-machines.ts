@@ -55,12 +55,19 @@ export async function lookAt(vm: Vm): Promise<Machine> {
   expect(guestMs).toBeGreaterThan(before - CLOCK_TOLERANCE_MS);
   expect(guestMs).toBeLessThan(after + CLOCK_TOLERANCE_MS);
   const hasNetwork = (await vm.info()).network !== "none";
+  // One made from the MAC address of the machine that it was copied from would be the same in all copies.
+  if (hasNetwork) expect((await vm.run("ip -6 -o address show dev eth0")).stdout).toBe("");
   const commands = { ...OWN, ...(hasNetwork ? OWN_WITH_NETWORK : {}) };
   const asked = Object.entries(commands).map(([name, command]) => `echo "${name} $(${command})"`);
   const own = pairs((await vm.run(asked.join("\n"), { check: true })).stdout);
   const sums = await vm.run(`find ${FILES} /run/smolvm ! -type d 2> /dev/null | sort | xargs sha256sum`);
   // Each line: the sum, two blanks, the path.
-  const files = Object.fromEntries(sums.stdout.trim().split("\n").map((line) => [line.slice(66), line.slice(0, 64)]));
+  const files = Object.fromEntries(
+    sums.stdout
+      .trim()
+      .split("\n")
+      .map((line) => [line.slice(66), line.slice(0, 64)]),
+  );
   return { vm, own, files, generation: Number((await vm.exec(["cat", "/run/smolvm/generation"])).output) };
 }
 

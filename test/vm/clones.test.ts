@@ -11,7 +11,7 @@ import { expectTwoMachines, lookAt, type Machine } from "../support/two-machines
 import { eventually } from "../support/wait.js";
 
 const state = testState();
-const GENERATOR = readFileSync(join(import.meta.dirname, "../fixtures/generator.py"), "utf8");
+const fixture = (name: string) => readFileSync(join(import.meta.dirname, "../fixtures", name), "utf8");
 
 /** What a program of test/fixtures/generator.py answers. */
 interface Answer {
@@ -29,13 +29,32 @@ async function ask(vm: Vm, kind: "honours" | "ignores"): Promise<Answer> {
 
 /** Starts both kinds of generator; they live on when the command has ended. */
 async function startGenerators(vm: Vm): Promise<void> {
-  await vm.exec(["tee", "/root/generator.py"], { stdin: GENERATOR, check: true });
+  await vm.exec(["tee", "/root/generator.py"], { stdin: fixture("generator.py"), check: true });
   for (const kind of ["honours", "ignores"]) {
     const line = `setsid python3 /root/generator.py /root/${kind} ${kind} > /root/${kind}.log 2>&1 &`;
     await vm.run(line, { orphans: "keep", check: true });
   }
   const ready = "cat /root/*.log; test -e /root/honours/ready -a -e /root/ignores/ready";
   await eventually(async () => ((await vm.run(ready)).ok ? true : undefined));
+}
+
+/** Starts a program that draws from the kernel all the time. */
+async function startDraws(vm: Vm): Promise<void> {
+  await vm.exec(["tee", "/root/draws.py"], { stdin: fixture("draws.py"), check: true });
+  await vm.run("setsid python3 /root/draws.py /dev/shm/draws > /dev/null 2>&1 &", { orphans: "keep", check: true });
+  await eventually(async () => ((await vm.run("test -e /dev/shm/draws.begun")).ok ? true : undefined));
+}
+
+/** What it drew in a copy, before and after it was one, and when. */
+async function draws(vm: Vm): Promise<Map<string, string>> {
+  const read = "until [ -e /dev/shm/draws ]; do sleep 0.1; done; cat /dev/shm/draws";
+  const { stdout } = await vm.run(read, { check: true, timeoutMs: 30_000 });
+  return new Map(
+    stdout
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" ").reverse() as [string, string]),
+  );
 }
 
 const both = (vms: readonly Vm[]) => Promise.all(vms.map(lookAt)) as Promise<[Machine, Machine]>;
@@ -106,7 +125,9 @@ async function raise(copy: (parent: Vm) => Promise<Vm[]>, other: Program): Promi
     isCopied = resolve;
   });
   const ours = parent.run("seq 1000000 1400000", { onOutput: () => copied });
-  const theirs = other.call("run", parent.vmId, "until [ -e /root/enough ]; do seq 2000000 2020000; sleep 0.1; done", { maxOutputBytes: 2 ** 28 });
+  const theirs = other.call("run", parent.vmId, "until [ -e /root/enough ]; do seq 2000000 2020000; sleep 0.1; done", {
+    maxOutputBytes: 2 ** 28,
+  });
   for (const output of [ours, theirs]) output.catch(() => {}); // Awaited below, unless the copying fails.
   await eventually(async () => ((await parent.run("pgrep seq")).ok ? true : undefined));
   const children = await copy(parent).finally(isCopied);
@@ -182,5 +203,16 @@ describe.each(Object.keys(COPIES))("%s", (name) => {
       expect(second.steps).toBeGreaterThan(first.steps);
       expect(second.smallest).toBe(0);
     }
+  });
+
+  it("have programs that never draw from the kernel what the other one draws, from the first moment on", async () => {
+    await startDraws(family.parent);
+    const children = await COPIES[name]!(family.parent);
+    const [one, two] = (await Promise.all(children.map(draws))) as [Map<string, string>, Map<string, string>];
+    const both = [...one].filter(([number]) => two.has(number));
+    expect(both.length).toBeGreaterThan(100);
+    expect(both.length).toBeLessThan(one.size);
+    // What is in both was drawn before the copy: at the same time.
+    expect(both.filter(([number, time]) => two.get(number) !== time)).toHaveLength(0);
   });
 });

@@ -1,5 +1,6 @@
 // Templates that are damaged, of another QEMU, or find no room: never a broken start, and the log says what was wrong.
 
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chmodSync,
@@ -20,7 +21,7 @@ import {
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { testCache } from "../support/cache.js";
 import { Program } from "../support/program.js";
@@ -131,12 +132,11 @@ describe("a damaged template that a VM uses", () => {
     ["devices truncated", truncated("devices")],
     ["disk.qcow2 missing", missing("disk.qcow2")],
   ])("%s: stays, and others boot cold and say so", async (_name, damage) => {
-    const target = template;
     const aside = join(work, "aside");
     // The running VM keeps its files: they are moved away and back, never written to.
-    move(target, aside);
-    cpSync(copy, target, { recursive: true });
-    damage(target);
+    move(template, aside);
+    cpSync(copy, template, { recursive: true });
+    damage(template);
     try {
       await using vm = await SmolVM.create(state.config(SMALL));
       await expectSound(vm);
@@ -145,10 +145,10 @@ describe("a damaged template that a VM uses", () => {
       expect(warnings).toEqual([expect.stringMatching(/^Booted cold instead of starting from a template: .*in use/)]);
       expect(await vm.logs()).toMatch(/^smolvm: template [0-9a-f]{12} is damaged: /m);
       expect(await vm.logs()).toContain(`smolvm: ${warnings[0]}\n`);
-      expect(cache.templates()).toEqual([target]);
+      expect(cache.templates()).toEqual([template]);
     } finally {
-      rmSync(target, { recursive: true, force: true });
-      move(aside, target);
+      rmSync(template, { recursive: true, force: true });
+      move(aside, template);
     }
     await expectSound(user);
   });
@@ -197,14 +197,15 @@ describe("a template whose checksums are right and which does not start", () => 
 describe("another QEMU", () => {
   it("has templates of its own, also when it differs in nothing but what it says of itself", async () => {
     const directory = join(work, "bin");
-    const program = join(directory, "qemu-system-x86_64");
+    const real = execFileSync("sh", ["-c", "command -v qemu-system-x86_64"], { encoding: "utf8" }).trim();
+    const program = join(directory, basename(real));
     const time = new Date("2026-01-01T00:00:00Z");
     mkdirSync(directory);
     const install = (version: string) => {
       const lines = [
         "#!/bin/sh",
         `[ "$1" = --version ] && exec echo "QEMU emulator version ${version} (test)"`,
-        'exec /usr/bin/qemu-system-x86_64 "$@"',
+        `exec ${real} "$@"`,
       ];
       writeFileSync(program, `${lines.join("\n")}\n`, { mode: 0o755 });
       utimesSync(program, time, time);
