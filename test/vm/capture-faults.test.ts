@@ -23,7 +23,7 @@ expectNoCapturesAtTheEnd(state);
 afterAll(() => expectNothingLeft(state.stateDir));
 
 /** Moments after a change was claimed, in milliseconds. */
-const MOMENTS = [0, 10, 25, 45, 70, 100, 150];
+const MOMENTS = [0, 15, 40, 80, 140];
 
 /** A new program reconciles, a second one finds nothing to do; what is on record is what there is. */
 async function expectAgreement() {
@@ -159,7 +159,7 @@ describe("a program killed while it copies", () => {
 });
 
 describe("a program killed while it takes a machine back", () => {
-  it.each([0, 20, 60, 100, 150])("%i ms into that", async (ms) => {
+  it.each([0, 30, 70, 130])("%i ms into that", async (ms) => {
     await using vm = await SmolVM.create(state.config({ vmId: "undone" }));
     await furnish(vm, "before");
     const { id } = await vm.checkpoint();
