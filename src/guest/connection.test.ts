@@ -174,7 +174,7 @@ describe("calls", () => {
 
   test("shutdown carries its grace", async () => {
     const { agent, connection } = await FakeAgent.connected();
-    const ending = shutdownGuest(connection, 3_000, ample());
+    const ending = shutdownGuest(connection, { graceMs: 3_000, isClosed: true }, ample());
     const call = await agent.next("call");
     expect(new FieldReader(call.payload).u32(10)).toBe(3_000);
     agent.send("reply", { stream: call.stream });

@@ -26,7 +26,7 @@ export async function endProcessGroup(identity: ProcessIdentity, graceMs = 0): P
 }
 
 /** Pause between two looks at a process that should be about to end, in milliseconds; a look costs microseconds. */
-const END_PAUSE_MS = 4;
+const END_PAUSE_MS = 2;
 
 /** @returns Whether the process ended within `limitMs`. */
 export async function hasEnded(identity: ProcessIdentity, limitMs: number): Promise<boolean> {

@@ -18,6 +18,8 @@ import { provideTemplate } from "./provide-template.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { encodeSpec, type VmSpec } from "./vm-spec.js";
 
+/** Longest wait for the VMM to say who it is, in milliseconds. */
+export const IDENTIFY_TIMEOUT_MS = 20_000;
 /** Longest start from a template, in milliseconds: it takes a fraction of a second, and a cold boot still has to follow. */
 const TEMPLATE_START_LIMIT_MS = 20_000;
 
@@ -28,9 +30,11 @@ const TEMPLATE_START_LIMIT_MS = 20_000;
  * @throws {IMAGE_FAILED} when a file it boots from is gone or was altered.
  * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
  */
-export async function bootVm(ctx: VmContext, vm: BootableVm, options: BootOptions): Promise<void> {
+export async function bootVm(ctx: VmContext, asked: BootableVm, options: BootOptions): Promise<void> {
   const rest = shareLimit(options);
-  const phases = new Phases("create", vm.vmId);
+  const phases = new Phases("create", asked.vmId);
+  const vmm = await backendFor(asked.spec.backend).identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
+  const vm = { ...asked, spec: { ...asked.spec, vmm } };
   await releaseRuntime(ctx, vm.vmId); // What an earlier start left must not be hidden by new rows.
   if (!vm.spec.isPristine || vm.spec.disk.mode === "shared") return bootCold(ctx, vm, [], rest());
   const { template, problem } = await templateOf(ctx, vm, { ...options, ...rest() });

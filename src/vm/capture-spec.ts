@@ -15,8 +15,6 @@ const schema = z
   .object({
     /** The VM at that moment. The layers of its disk begin with the captured one. */
     vm: vmSpecSchema,
-    /** The VMM that made it, as the backend names it. */
-    vmm: z.string(),
     /** Digest of the machine's shape, as the backend tells it. */
     shape: z.string(),
     directory: z.string(),

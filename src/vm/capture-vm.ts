@@ -60,7 +60,7 @@ export async function captureVm(
   refuse(row.id, vm);
   const id = `${request.kind === "snapshot" ? "snap" : request.kind}-${randomBytes(4).toString("hex")}`;
   const directory = join(ctx.paths.stateDir, CAPTURES_DIRECTORY, id);
-  const spec = await describe(vm, row.id, directory, deadline);
+  const spec = describe(vm, row.id, directory);
   const maker = await selfIdentity();
   ctx.store.captures.insert({ ...request, name: request.name, id, vmId: row.id, spec: encodeCapture(spec), maker });
   try {
@@ -90,13 +90,11 @@ function refuse(vmId: string, vm: VmSpec): void {
   });
 }
 
-async function describe(vm: VmSpec, vmId: string, directory: string, deadline: Deadline): Promise<CaptureSpec> {
-  const backend = backendFor(vm.backend);
+function describe(vm: VmSpec, vmId: string, directory: string): CaptureSpec {
   const disk = vm.disk as IsolatedDisk;
   const captured = { ...disk, layers: [captureFiles(directory).layerPath, ...disk.layers] };
   const shape = shapeDigest(vmId, vm);
-  const vmm = await backend.identify(deadline);
-  return { vm: { ...vm, disk: captured, memoryBasePath: null }, vmm, shape, directory, allocatedBytes: 0 };
+  return { vm: { ...vm, disk: captured, memoryBasePath: null }, shape, directory, allocatedBytes: 0 };
 }
 
 /** Two machines of the same digest can go on from the same capture. */

@@ -100,6 +100,7 @@ async function goBack(ctx: VmContext, row: VmRow, checkpoint: CaptureRow, option
   const path = join(now.directory, `disk-${randomBytes(4).toString("hex")}.qcow2`);
   const spec = {
     ...now,
+    vmm: then.vmm,
     disk: { ...then.disk, path },
     isPristine: false,
     memoryBasePath: captureFiles(directory).memoryPath,

@@ -11,7 +11,7 @@ import { isSmolVMError } from "../errors/smolvm-error.js";
 import { selfIdentity } from "../host/process-identity.js";
 import type { BootFiles } from "../images/boot-files.js";
 import { vmExists } from "../storage/vm-store.js";
-import { bootVm } from "./boot-vm.js";
+import { bootVm, IDENTIFY_TIMEOUT_MS } from "./boot-vm.js";
 import { chooseAccelerator, refuseAccelerator } from "./choose-accelerator.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
@@ -21,8 +21,6 @@ import { refuseUnsupported } from "./refuse-unsupported.js";
 import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
 import type { VmSpec } from "./vm-spec.js";
 
-/** Longest wait for the VMM to say who it is, in milliseconds. */
-const IDENTIFY_TIMEOUT_MS = 20_000;
 /** Tries at an id or a host port that we choose ourselves. */
 const CHOICE_ATTEMPTS = 5;
 const MIB_BYTES = 1024 * 1024;
@@ -60,7 +58,7 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
     const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
     phases.end("accelerator");
     try {
-      return await createOnce(ctx, { checked, backend, boot, accelerator }, { ...options, ...rest() });
+      return await createOnce(ctx, { checked, backend, vmm, boot, accelerator }, { ...options, ...rest() });
     } catch (error) {
       if (!mayChooseAgain(error, checked) || attempt === CHOICE_ATTEMPTS) throw error;
     }
@@ -79,13 +77,14 @@ function mayChooseAgain(error: unknown, { vmId, ports }: CheckedConfig): boolean
 interface Ingredients {
   readonly checked: CheckedConfig;
   readonly backend: Backend;
+  readonly vmm: string;
   readonly boot: BootFiles;
   readonly accelerator: VmSpec["accelerator"];
 }
 
 async function createOnce(
   ctx: VmContext,
-  { checked, backend, boot, accelerator }: Ingredients,
+  { checked, backend, vmm, boot, accelerator }: Ingredients,
   options: CreateOptions,
 ): Promise<string> {
   const vmId = checked.vmId ?? newVmId();
@@ -95,6 +94,7 @@ async function createOnce(
     vmId,
     spec: {
       backend: backend.name,
+      vmm,
       accelerator,
       vcpuCount: checked.vcpuCount,
       memSizeMib: checked.memSizeMib,

@@ -78,11 +78,10 @@ export async function provideTemplate(ctx: VmContext, vm: BootableVm, options: B
 async function templateKey(ctx: VmContext, { vmId, spec }: BootableVm): Promise<string> {
   const backend = backendFor(spec.backend);
   const shape = backend.shapeOf(machineOf({ vmId, spec, memory: { from: "boot" } }, "/", undefined));
-  const vmm = await backend.identify(Deadline.after(MAKE_LIMIT_MS));
   const files = [spec.kernelPath, spec.initrdPath, spec.disk.mode === "isolated" ? spec.disk.basePath : ""];
   const identities = await Promise.all(files.map((path) => identityOf(ctx, path)));
   const version = `${TEMPLATE_VERSION} ${programVersion()}`;
-  return JSON.stringify([version, spec.backend, vmm, shape, spec.growRoot, ...identities, WARM_UP]);
+  return JSON.stringify([version, spec.backend, spec.vmm, shape, spec.growRoot, ...identities, WARM_UP]);
 }
 
 /** Paths inside the cache name their content; a user's own file may change under its name. */

@@ -26,16 +26,24 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
   const resources = ctx.store.resources.list(vmId);
   const runtimeDirs = resources.filter(({ kind }) => kind === "runtime").map(({ name }) => name);
   const processes = resources.filter(({ kind }) => kind === "process");
-  const isVmm = ({ name }: Resource) => name === VMM_ROLE;
-  // The VMM first: the others end by themselves when it is gone.
-  for (const resource of [...processes.filter(isVmm), ...processes.filter((one) => !isVmm(one))]) {
-    await endRecorded(ctx, vmId, resource, { runtimeDirs, graceMs: isVmm(resource) ? (options.graceMs ?? 0) : 0 });
-  }
+  const end = (resource: Resource, graceMs: number) => endRecorded(ctx, vmId, resource, { runtimeDirs, graceMs });
+  const vmms = processes.filter(({ name }) => name === VMM_ROLE);
+  const others = processes.filter(({ name }) => name !== VMM_ROLE);
+  const { graceMs = 0 } = options;
+  // The others end by themselves when the VMM is gone: where that is at once, they need not wait for their turn.
+  if (graceMs > 0) await all(vmms.map((resource) => end(resource, graceMs)));
+  await all([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
   for (const name of runtimeDirs) {
     await removeRuntimeDirectory(name);
     ctx.store.resources.forget(vmId, { kind: "runtime", name });
   }
   ctx.store.lanes.releaseAll(vmId);
+}
+
+/** Waits for all, and then throws the first failure if there was one. */
+async function all(work: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
 }
 
 async function endRecorded(

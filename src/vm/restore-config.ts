@@ -45,7 +45,7 @@ export function checkRestoreConfig(config: unknown, vm: VmSpec): RestoreConfig {
   const given = typeof config === "object" && config !== null ? (config as Record<string, unknown>) : {};
   const checked = checkConfig(config === undefined ? {} : config);
   for (const [field, value] of Object.entries(given)) {
-    if (value === undefined || FREE_FIELDS.has(field)) continue;
+    if (value === undefined || value === "auto" || FREE_FIELDS.has(field)) continue;
     const recorded = FIXED_FIELDS[field]?.(vm);
     const asked = field === "network" ? networkModeOf(checked) : value;
     if (recorded !== undefined && asked === recorded) continue;

@@ -89,9 +89,9 @@ export async function goOn(
 
 /** @throws {SNAPSHOT_FAILED} */
 export async function requireFit(capture: CaptureRow, deadline: Deadline): Promise<void> {
-  const { vm, vmm, shape } = decodeCapture(capture);
+  const { vm, shape } = decodeCapture(capture);
   const found = await backendFor(vm.backend).identify(deadline);
-  if (found === vmm && shapeDigest(capture.vmId, vm) === shape) return;
-  const text = `Cannot go on from "${capture.id}": it was made with ${vmm}, and this host has ${found}`;
-  throw new SmolVMError("SNAPSHOT_FAILED", text, { details: { id: capture.id, expected: vmm, actual: found } });
+  if (found === vm.vmm && shapeDigest(capture.vmId, vm) === shape) return;
+  const text = `Cannot go on from "${capture.id}": it was made with ${vm.vmm}, and this host has ${found}`;
+  throw new SmolVMError("SNAPSHOT_FAILED", text, { details: { id: capture.id, expected: vm.vmm, actual: found } });
 }

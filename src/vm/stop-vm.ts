@@ -19,7 +19,7 @@ const GUEST_GRACE_MS = 3_000;
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 /** Longest wait for the monitor to pause a guest again, in milliseconds. */
 const PAUSE_TIMEOUT_MS = 5_000;
-/** Time that the VMM gets to close its files, in milliseconds. */
+/** Time that the VMM of a guest that did not come to rest gets to write what it has, in milliseconds. */
 const VMM_GRACE_MS = 2_000;
 
 /**
@@ -40,18 +40,20 @@ export async function stopVm(ctx: VmContext, vmId: string, options: WaitOptions 
 /** Ends a running or paused guest in order where it plays along. The caller holds the claim. @throws {ABORTED} */
 export async function bringToRest(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<void> {
   const phases = new Phases("stop", row.id);
+  let graceMs = VMM_GRACE_MS;
   const runtimeDir = runtimeDirectory(ctx, row.id);
   if (runtimeDir !== undefined) {
     const { backend } = decodeSpec(row.id, row.spec);
     try {
       await askToShutDown(ctx, { vmId: row.id, backend, runtimeDir }, row, deadline.atMost(SHUTDOWN_TIMEOUT_MS));
+      graceMs = 0; // Its disk is at rest: the guest has flushed it, and so has the VMM.
     } catch (error) {
       // Frozen, crashed or hostile: what it cannot do in order is done to it.
       if (isSmolVMError(error, "ABORTED")) throw error;
     }
   }
   phases.end("guest at rest");
-  await releaseRuntime(ctx, row.id, { graceMs: VMM_GRACE_MS });
+  await releaseRuntime(ctx, row.id, { graceMs });
   phases.end("processes and sockets gone");
 }
 
@@ -60,7 +62,10 @@ async function askToShutDown(ctx: VmContext, guest: GuestAddress, row: VmRow, de
   const wasPaused = row.status === "paused";
   if (wasPaused) await backend.resume(guest.runtimeDir, deadline);
   try {
-    await shutdownGuest(await ctx.channels.get(guest, deadline), GUEST_GRACE_MS, deadline);
+    const { disk, retainDiskOnDelete } = decodeSpec(row.id, row.spec);
+    // A disk that others may read after the VM is left without a journal to replay.
+    const isClosed = disk.mode === "shared" || retainDiskOnDelete;
+    await shutdownGuest(await ctx.channels.get(guest, deadline), { graceMs: GUEST_GRACE_MS, isClosed }, deadline);
   } catch (error) {
     // Aborted: the caller records the state before, so that has to be true.
     const back = Deadline.after(PAUSE_TIMEOUT_MS);

@@ -18,6 +18,8 @@ export const vmSpecSchema = z
   // Fields that a newer version has added are skipped, not refused.
   .object({
     backend: z.string(),
+    /** The VMM of its last start, as the backend names it: another one cannot go on from what this one froze. */
+    vmm: z.string(),
     accelerator: z.enum(["kvm", "hvf", "tcg"]),
     vcpuCount: z.int(),
     memSizeMib: z.int(),

@@ -69,7 +69,7 @@ func obeySignals(m *guest.Machine) {
 		syscall.SIGSTKFLT)
 	for s := range signals {
 		if s == syscall.SIGTERM || s == syscall.SIGINT {
-			m.Settle(guest.DefaultGrace)
+			m.Settle(guest.DefaultGrace, true)
 			m.PowerOff()
 		}
 	}

@@ -54,6 +54,8 @@ func (m *Machine) rest([]byte) (func() session.Result, error) {
 		if err := m.Identity.ssh.prepare(); err != nil {
 			m.Log("cannot prepare SSH host keys: " + err.Error())
 		}
+		// What is not on the disk yet would have to be written by each copy, when its clock says so and when it stops.
+		syscall.Sync()
 		debug.FreeOSMemory() // collects first
 		m.warmth.warm = func() { warmUp(m.Starter) }
 		m.warmth.rest()

@@ -21,12 +21,16 @@ const (
 
 func (m *Machine) shutdown(payload []byte) (func() session.Result, error) {
 	grace := DefaultGrace
-	err := frame.Each(payload, func(f frame.Field) error {
-		if f.Tag != 10 {
-			return nil
+	closed := false
+	err := frame.Each(payload, func(f frame.Field) (err error) {
+		switch f.Tag {
+		case 10:
+			var ms uint32
+			ms, err = f.U32()
+			grace = time.Duration(ms) * time.Millisecond
+		case 11:
+			closed, err = f.Flag()
 		}
-		ms, err := f.U32()
-		grace = time.Duration(ms) * time.Millisecond
 		return err
 	})
 	if err != nil {
@@ -36,14 +40,15 @@ func (m *Machine) shutdown(payload []byte) (func() session.Result, error) {
 		grace = maxGrace
 	}
 	return func() session.Result {
-		m.Settle(grace)
+		m.Settle(grace, closed)
 		return session.Result{After: m.PowerOff}
 	}, nil
 }
 
-// Settle ends all processes and leaves the disks consistent and read-only. It says so on the console, by which the
-// host tells this end from a crash.
-func (m *Machine) Settle(grace time.Duration) {
+// Settle ends all processes and writes the disks out; closed, they are left as if unmounted, else a journal may have to
+// be replayed at the next mount, which costs less than closing. It says so on the console, by which the host tells this
+// end from a crash.
+func (m *Machine) Settle(grace time.Duration, closed bool) {
 	m.Starter.Reaper.Close()
 	m.Freezer.Thaw()
 	if !command.Idle() {
@@ -56,7 +61,11 @@ func (m *Machine) Settle(grace time.Duration) {
 		}
 	}
 	m.Identity.saveChanges(func(target string) error { return syscall.Unmount(target, syscall.MNT_DETACH) })
-	freezeDisks()
+	if closed {
+		freezeDisks()
+	} else {
+		syscall.Sync()
+	}
 	m.Log("power off")
 }
 

@@ -41,6 +41,7 @@ export function specOf(ctx: VmContext, id: string, changes: Partial<VmSpec> = {}
   const base = { layers: [], basePath: "/images/rootfs.ext4", baseFormat: "raw" as const, sizeBytes: 2 ** 30 };
   return {
     backend: "qemu",
+    vmm: "QEMU",
     accelerator: "tcg",
     vcpuCount: 2,
     memSizeMib: 512,
@@ -107,7 +108,7 @@ export async function recordCapture(ctx: VmContext, capture: RecordedCapture): P
   const { layerPath } = captureFiles(directory);
   const vm = specOf(ctx, vmId);
   const disk = { ...vm.disk, layers: [layerPath, ...layers] } as VmSpec["disk"];
-  const spec = { vm: { ...vm, disk }, vmm: "QEMU", shape: "s", directory, allocatedBytes: 4096 };
+  const spec = { vm: { ...vm, disk }, shape: "s", directory, allocatedBytes: 4096 };
   mkdirSync(directory, { recursive: true });
   writeFileSync(layerPath, "the layer");
   const self = await selfIdentity();
