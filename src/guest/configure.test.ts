@@ -80,23 +80,24 @@ describe("configure", () => {
   });
 });
 
+const NOW_MS = 1_795_000_000_000;
+
 describe("the guest's clock", () => {
-  /** Configures with calls that take so long each, as far as the client can see. @returns The calls. */
-  async function configureWith(roundTripsMs: readonly number[]): Promise<FieldReader[]> {
+  /** Configures a guest whose clock is behind by so much at each answer. @returns The calls. */
+  async function configureWith(lagsMs: readonly number[]): Promise<FieldReader[]> {
     const { agent, connection } = await FakeAgent.connected();
-    let nowMs = 1_000;
-    const clock = vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => NOW_MS);
     try {
       const configuring = configureGuest(connection, bare, ample());
       const calls: FieldReader[] = [];
-      for (const roundTripMs of roundTripsMs) {
+      for (const lagMs of lagsMs) {
         const { stream, payload } = await agent.next("call");
         calls.push(new FieldReader(payload));
-        nowMs += roundTripMs;
-        agent.send("reply", { stream });
+        const guestClock = BigInt(NOW_MS - lagMs) * 1_000_000n;
+        agent.send("reply", { stream, payload: new FieldWriter().u64(5, guestClock).finish() });
       }
       await configuring;
-      expect(agent.all("call")).toHaveLength(roundTripsMs.length);
+      expect(agent.all("call")).toHaveLength(lagsMs.length);
       return calls;
     } finally {
       clock.mockRestore();

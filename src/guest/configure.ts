@@ -3,15 +3,12 @@
 import { randomBytes } from "node:crypto";
 import type { Deadline } from "../base/deadline.js";
 import type { GuestConnection } from "./connection.js";
-import { FieldWriter } from "./fields.js";
+import { type FieldReader, FieldWriter } from "./fields.js";
 
 /** Entropy given to the guest, in bytes: twice the kernel generator's 256-bit key. */
 const ENTROPY_BYTES = 64;
-/**
- * Longest time between reading the host's clock and the guest's answer, in milliseconds, with which the guest's clock
- * counts as right: it is behind by less than that.
- */
-const CLOCK_ROUND_TRIP_MS = 40;
+/** How far behind the host's clock the guest's may seem to be when its answer arrives, in milliseconds. */
+const CLOCK_LAG_LIMIT_MS = 40;
 /** How often the clock is set anew; a host too busy for a short round trip will not get one by trying on. */
 const CLOCK_CORRECTIONS = 3;
 
@@ -71,10 +68,11 @@ export async function configureGuest(
   settings: GuestSettings,
   deadline: Deadline,
 ): Promise<GuestReport> {
-  const fields = settingsFields(settings);
-  const sentAtMs = performance.now();
-  const reply = await connection.call("configure", withClock(fields), deadline);
-  await correctClock(connection, sentAtMs, deadline);
+  const reply = await connection.call("configure", withClock(settingsFields(settings)), deadline);
+  let latest = reply;
+  for (let count = 0; lagMs(latest) > CLOCK_LAG_LIMIT_MS && count < CLOCK_CORRECTIONS; count++) {
+    latest = await setGuestClock(connection, deadline);
+  }
   return { kernelRelease: reply.text(1) ?? "", bootId: reply.text(2) ?? "", warnings: reply.texts(3) };
 }
 
@@ -106,17 +104,17 @@ function withClock(fields: FieldWriter): FieldWriter {
   return fields.u64(12, BigInt(Date.now()) * 1_000_000n);
 }
 
-/** Sets the clock once more while the last time it was set may have come late. */
-async function correctClock(connection: GuestConnection, sentAtMs: number, deadline: Deadline): Promise<void> {
-  let tookMs = performance.now() - sentAtMs;
-  for (let count = 0; tookMs > CLOCK_ROUND_TRIP_MS && count < CLOCK_CORRECTIONS; count++) {
-    const againAtMs = performance.now();
-    await setGuestClock(connection, deadline);
-    tookMs = performance.now() - againAtMs;
-  }
+/** By how much a guest's clock is behind, at most, in milliseconds: it was read before its answer travelled. */
+function lagMs(reply: FieldReader): number {
+  const clock = reply.u64(5);
+  return clock === undefined ? 0 : Date.now() - Number(clock / 1_000_000n);
 }
 
-/** Sets the guest's wall clock to the host's. */
-export async function setGuestClock(connection: GuestConnection, deadline: Deadline): Promise<void> {
-  await connection.call("configure", withClock(new FieldWriter()), deadline);
+/**
+ * Sets the guest's wall clock to the host's.
+ *
+ * @returns The guest's answer.
+ */
+export async function setGuestClock(connection: GuestConnection, deadline: Deadline): Promise<FieldReader> {
+  return connection.call("configure", withClock(new FieldWriter()), deadline);
 }

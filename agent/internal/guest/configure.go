@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"smolvm.dev/agent/internal/frame"
 	"smolvm.dev/agent/internal/session"
@@ -30,6 +31,8 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 	return func() session.Result {
 		configuring.Lock()
 		defer configuring.Unlock()
+		s.untouched = m.untouched
+		m.untouched = false
 		m.apply(s)
 		if s.isCopy {
 			m.Freezer.Thaw() // Only now is it a machine of its own.
@@ -63,7 +66,7 @@ func (m *Machine) apply(s *settings) {
 		m.applyHostname(s)
 	}
 	if s.sshPrivate != "" || s.sshPublic != "" {
-		s.warn("set the SSH host key", m.Identity.ssh.set(s.sshPrivate, s.sshPublic))
+		s.warn("set the SSH host key", m.Identity.ssh.set(s.sshPrivate, s.sshPublic, s.untouched))
 	}
 	if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
 		m.Network.apply(s)
@@ -169,5 +172,6 @@ func (s *settings) reply(bootID string) []byte {
 		}
 		p = frame.AppendText(p, 3, warning)
 	}
-	return frame.AppendU32(p, tagUptime, uptimeMs())
+	p = frame.AppendU32(p, tagUptime, uptimeMs())
+	return frame.AppendU64(p, tagClock, uint64(time.Now().UnixNano()))
 }

@@ -20,10 +20,15 @@ const (
 	onLink           = 0x04 // RTNH_F_ONLINK: the gateway need not lie in the subnet
 )
 
-// Network is the guest's one interface. It is looked up once: a copy has the same.
+// Network is the guest's one interface. It is looked up once: a copy has the same. What was set is remembered, and is
+// true as long as nobody but the agent has run.
 type Network struct {
 	name  string
 	index uint32
+
+	isUp       bool
+	mtu        uint32
+	hasAddress bool
 }
 
 // apply sets up the interface. The addresses given are the whole set: a clone must not keep those of the machine that
@@ -35,7 +40,7 @@ func (w *Network) apply(s *settings) {
 		return
 	}
 	defer n.close()
-	if w.index == 0 || n.interfaceName(w.index) != w.name {
+	if w.index == 0 || !s.untouched && n.interfaceName(w.index) != w.name {
 		if w.name, w.index = firstInterface(); w.index == 0 {
 			s.warn("set up the network", errNoInterface)
 			return
@@ -44,9 +49,17 @@ func (w *Network) apply(s *settings) {
 	if s.needsIPv6() {
 		switchIPv6(w.name, "0")
 	}
-	s.warn("bring up "+w.name, n.linkUp(w.name, w.index, s))
-	if len(s.addresses) > 0 {
+	if s.untouched && w.isUp && s.mac != nil && (s.mtu == 0 || s.mtu == w.mtu) {
+		s.warn("set the address of "+w.name, n.link(w.index, linkChange{mac: s.mac}))
+	} else {
+		s.warn("bring up "+w.name, n.linkUp(w.name, w.index, s))
+	}
+	if len(s.addresses) > 0 && !(s.untouched && !w.hasAddress) {
 		s.warn("remove old addresses", n.removeOthers(w.index, s.addresses))
+	}
+	w.isUp, w.hasAddress = true, w.hasAddress || len(s.addresses) > 0
+	if s.mtu != 0 {
+		w.mtu = s.mtu
 	}
 	for _, address := range s.addresses {
 		s.warn("add address "+address.String(), n.address(syscall.RTM_NEWADDR,
@@ -89,32 +102,38 @@ func (n *netlink) linkUp(name string, index uint32, s *settings) error {
 	if mac != nil && bytes.Equal(n.hardwareAddress(name), mac) {
 		mac = nil // setting it again would announce it to everybody
 	}
-	err := n.link(index, syscall.IFF_UP, mac, s.mtu)
+	err := n.link(index, linkChange{flags: syscall.IFF_UP, mask: syscall.IFF_UP, mac: mac, mtu: s.mtu})
 	if err != syscall.EBUSY || mac == nil {
 		return err
 	}
 	// A driver that changes its address only while it is down.
-	if err := n.link(index, 0, nil, 0); err != nil {
+	if err := n.link(index, linkChange{mask: syscall.IFF_UP}); err != nil {
 		return err
 	}
-	err = n.link(index, 0, mac, 0)
-	if upErr := n.link(index, syscall.IFF_UP, nil, s.mtu); err == nil {
+	err = n.link(index, linkChange{mac: mac})
+	if upErr := n.link(index, linkChange{flags: syscall.IFF_UP, mask: syscall.IFF_UP, mtu: s.mtu}); err == nil {
 		err = upErr
 	}
 	return err
 }
 
-// link changes what is not zero, and whether the interface is up.
-func (n *netlink) link(index, up uint32, mac []byte, mtu uint32) error {
+// linkChange is what changes of an interface: the flags in mask, and what is not zero.
+type linkChange struct {
+	flags, mask uint32
+	mac         []byte
+	mtu         uint32
+}
+
+func (n *netlink) link(index uint32, c linkChange) error {
 	r := &request{body: make([]byte, syscall.SizeofIfInfomsg)}
 	binary.LittleEndian.PutUint32(r.body[4:], index)
-	binary.LittleEndian.PutUint32(r.body[8:], up)              // flags
-	binary.LittleEndian.PutUint32(r.body[12:], syscall.IFF_UP) // which of them change
-	if mac != nil {
-		r.attribute(syscall.IFLA_ADDRESS, mac)
+	binary.LittleEndian.PutUint32(r.body[8:], c.flags)
+	binary.LittleEndian.PutUint32(r.body[12:], c.mask)
+	if c.mac != nil {
+		r.attribute(syscall.IFLA_ADDRESS, c.mac)
 	}
-	if mtu != 0 {
-		r.attributeU32(syscall.IFLA_MTU, mtu)
+	if c.mtu != 0 {
+		r.attributeU32(syscall.IFLA_MTU, c.mtu)
 	}
 	return n.do(syscall.RTM_NEWLINK, 0, r)
 }

@@ -23,6 +23,8 @@ type Machine struct {
 	Log      func(text string)
 
 	warmth warmth
+	// untouched is true from settle to the next configure; configuring guards it.
+	untouched bool
 }
 
 // Operations returns the table of what a CALL may name.
@@ -37,7 +39,10 @@ func (m *Machine) Operations() map[string]session.Operation {
 	}
 }
 
-const tagUptime = 4
+const (
+	tagUptime = 4
+	tagClock  = 5
+)
 
 func ping([]byte) (func() session.Result, error) {
 	return func() session.Result {
@@ -59,6 +64,7 @@ func (m *Machine) rest([]byte) (func() session.Result, error) {
 		debug.FreeOSMemory() // collects first
 		m.warmth.warm = func() { warmUp(m.Starter) }
 		m.warmth.rest()
+		m.untouched = true
 		return session.Result{}
 	}, nil
 }

@@ -27,6 +27,8 @@ type settings struct {
 	sshPublic   string // one line
 	isCopy      bool
 	warnings    []string
+	// untouched: since settle nothing has run in this machine but the agent, so what it knows still holds.
+	untouched bool
 }
 
 func (s *settings) warn(what string, err error) {

@@ -73,20 +73,28 @@ func (k *sshKeys) prepare() error {
 }
 
 // set gives the SSH server its key and takes all others away: they would be those of other machines, too. A guest
-// without /etc/ssh needs none.
-func (k *sshKeys) set(private, public string) error {
+// without /etc/ssh needs none. Untouched: nobody can have changed anything since the last call.
+func (k *sshKeys) set(private, public string, untouched bool) error {
 	if private == "" || public == "" {
 		return errHalfKey
 	}
 	if !isDirectory(k.root + sshDir) {
 		return nil
 	}
-	err := k.removeOthers()
+	var err error
+	untouched = untouched && k.files[0].held != nil && k.files[1].held != nil
+	if !untouched {
+		err = k.removeOthers()
+	}
 	for n, content := range [2]string{private, public} {
 		if !strings.HasSuffix(content, "\n") {
 			content += "\n"
 		}
-		if writeErr := k.write(n, content); err == nil {
+		write := k.write
+		if untouched {
+			write = func(n int, content string) error { return k.files[n].held.write(content) }
+		}
+		if writeErr := write(n, content); err == nil {
 			err = writeErr
 		}
 	}

@@ -33,7 +33,7 @@ func sshNamesIn(t *testing.T, root string) string {
 func setTwice(t *testing.T, root string, i *Identity) {
 	t.Helper()
 	for _, key := range []string{"first", "2nd"} {
-		if err := i.ssh.set("PRIVATE "+key, "ssh-ed25519 "+key+"\n"); err != nil {
+		if err := i.ssh.set("PRIVATE "+key, "ssh-ed25519 "+key+"\n", false); err != nil {
 			t.Fatal(err)
 		}
 		private, public := content(t, root+keyFile), content(t, root+pubFile)
@@ -73,7 +73,7 @@ func TestSSHKeyOfAnImageWithoutOne(t *testing.T) {
 			t.Fatalf("%q", link)
 		}
 	}
-	if err := i.ssh.set("PRIVATE", "public"); err != nil {
+	if err := i.ssh.set("PRIVATE", "public", false); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, root+memoryDir+keyFile); got != "PRIVATE\n" {
@@ -91,7 +91,7 @@ func TestSSHKeyOfAnImageWithoutOne(t *testing.T) {
 func TestSSHComesAfterTheBoot(t *testing.T) {
 	root := newRoot(t, nil)
 	i := take(t, root)
-	if err := i.ssh.set("PRIVATE", "public"); err != nil {
+	if err := i.ssh.set("PRIVATE", "public", false); err != nil {
 		t.Error("a guest without /etc/ssh:", err)
 	}
 	if err := os.Mkdir(root+sshDir, 0o755); err != nil {
@@ -103,7 +103,7 @@ func TestSSHComesAfterTheBoot(t *testing.T) {
 func TestHalfAnSSHKeyIsRefused(t *testing.T) {
 	root := newRoot(t, map[string]string{keyFile: "old"})
 	i := take(t, root)
-	if i.ssh.set("PRIVATE", "") == nil || i.ssh.set("", "public") == nil || content(t, root+keyFile) != "old" {
+	if i.ssh.set("PRIVATE", "", false) == nil || i.ssh.set("", "public", false) == nil || content(t, root+keyFile) != "old" {
 		t.Error("passes")
 	}
 }
