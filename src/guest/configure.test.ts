@@ -12,6 +12,7 @@ const bare: GuestSettings = {
   network: undefined,
   sshHostKey: undefined,
   isCopy: false,
+  isWarmedUp: false,
   growRoot: false,
 };
 const full: GuestSettings = {
@@ -27,6 +28,7 @@ const full: GuestSettings = {
   },
   sshHostKey: { privateKey: "PRIVATE\n", publicKey: "ssh-ed25519 AAAA" },
   isCopy: true,
+  isWarmedUp: true,
   growRoot: true,
 };
 
@@ -56,7 +58,7 @@ describe("configure", () => {
     expect(fields.bytes(20)).toEqual(Buffer.from([1]));
     expect(fields.text(21)).toBe("52:54:00:00:00:07");
     expect([fields.text(22), fields.text(23)]).toEqual(["PRIVATE\n", "ssh-ed25519 AAAA"]);
-    expect(fields.bytes(24)).toEqual(Buffer.from([1]));
+    expect([fields.bytes(24), fields.bytes(25)]).toEqual([Buffer.from([1]), Buffer.from([1])]);
     expect(await configuring).toEqual({ kernelRelease: "6.1", bootId: "boot", warnings: ["w1", "w2"] });
   });
 

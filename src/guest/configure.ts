@@ -46,6 +46,11 @@ export interface GuestSettings {
    * rises before anything else of its own runs.
    */
   readonly isCopy: boolean;
+  /**
+   * A guest that goes on from a template runs the image's shell beside its configuration, so that an emulator has
+   * translated what the first command needs: for a host that has a processor to spare.
+   */
+  readonly isWarmedUp: boolean;
   /** Grow the root file system to its disk. */
   readonly growRoot: boolean;
 }
@@ -88,7 +93,8 @@ function settingsFields({ network, sshHostKey, ...settings }: GuestSettings): Fi
     .flag(20, settings.growRoot)
     .text(22, sshHostKey?.privateKey)
     .text(23, sshHostKey?.publicKey)
-    .flag(24, settings.isCopy);
+    .flag(24, settings.isCopy)
+    .flag(25, settings.isWarmedUp);
   if (network === undefined) return fields;
   return fields
     .texts(14, network.addresses)

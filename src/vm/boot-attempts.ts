@@ -2,10 +2,10 @@
 
 import { existsSync } from "node:fs";
 import { join, sep } from "node:path";
-import { Deadline, type WaitOptions } from "../base/deadline.js";
+import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import type { ProgressListener } from "../base/progress.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
-import { throwIfAborted } from "../errors/wait-errors.js";
+import { throwIfAborted, waitError } from "../errors/wait-errors.js";
 import { CAPTURES_DIRECTORY } from "./capture-spec.js";
 import type { VmContext } from "./context.js";
 import { releaseRuntime } from "./release-runtime.js";
@@ -27,6 +27,21 @@ export interface BootOptions extends WaitOptions {
 export interface BootableVm {
   readonly vmId: string;
   readonly spec: VmSpec;
+}
+
+/** Waits for its turn among the starts of this program, within the caller's bounds. */
+export function inTurn<T>(
+  ctx: VmContext,
+  vmId: string,
+  options: WaitOptions,
+  start: (rest: WaitOptions) => Promise<T>,
+): Promise<T> {
+  const rest = shareLimit(options);
+  const deadline = Deadline.from(options, Number.POSITIVE_INFINITY);
+  const late = (): never => {
+    throw waitError(`Start of VM "${vmId}"`, deadline);
+  };
+  return ctx.starts.run(deadline, late, () => start(rest()));
 }
 
 /** Boots until one succeeds, {@link BOOT_ATTEMPTS} times. Throws what the last one threw. */

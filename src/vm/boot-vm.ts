@@ -10,7 +10,14 @@ import { Phases } from "../base/phases.js";
 import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { Template } from "../images/template-store.js";
-import { attemptBoot, type BootableVm, type BootOptions, isGuestsFault, verifyBootFiles } from "./boot-attempts.js";
+import {
+  attemptBoot,
+  type BootableVm,
+  type BootOptions,
+  inTurn,
+  isGuestsFault,
+  verifyBootFiles,
+} from "./boot-attempts.js";
 import { appendToConsole } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { type LaunchedVm, launchVm } from "./launch-vm.js";
@@ -30,7 +37,12 @@ const TEMPLATE_START_LIMIT_MS = 20_000;
  * @throws {IMAGE_FAILED} when a file it boots from is gone or was altered.
  * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
  */
-export async function bootVm(ctx: VmContext, asked: BootableVm, options: BootOptions): Promise<void> {
+export async function bootVm(ctx: VmContext, vm: BootableVm, options: BootOptions): Promise<void> {
+  const { onProgress } = options;
+  await inTurn(ctx, vm.vmId, options, (rest) => bootInTurn(ctx, vm, { ...rest, onProgress }));
+}
+
+async function bootInTurn(ctx: VmContext, asked: BootableVm, options: BootOptions): Promise<void> {
   const rest = shareLimit(options);
   const phases = new Phases("create", asked.vmId);
   const vmm = await backendFor(asked.spec.backend).identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));

@@ -1,5 +1,6 @@
 // What every operation on VMs works with.
 
+import type { Slots } from "../base/slots.js";
 import type { HostPaths } from "../host/paths.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { CacheStore } from "../storage/cache-store.js";
@@ -12,6 +13,8 @@ export interface VmContext {
   readonly store: Store;
   readonly images: ImageStore;
   readonly channels: GuestChannels;
+  /** Starts of this program that go on at a time: on few processors many at once only make one another slow. */
+  readonly starts: Slots;
   /** Opened when first needed. */
   cache(): CacheStore;
   close(): void;

@@ -13,8 +13,6 @@ import { decodeSpec } from "./vm-spec.js";
 
 /** Children that one call may ask for. */
 export const FORK_LIMIT = 64;
-/** Children that are started at a time: more only make each other wait for the processor. */
-const STARTS_AT_ONCE = 4;
 
 /** Options of {@link forkVm}. */
 export interface ForkOptions extends WaitOptions {
@@ -49,14 +47,7 @@ export async function forkVm(ctx: VmContext, vmId: string, options: ForkOptions 
   });
   if (capture === undefined) throw new SmolVMError("INTERNAL", `Fork of VM "${vmId}" had nothing to do`);
   try {
-    const children: ForkedVm[] = [];
-    for (let started = 0; started < count; started += STARTS_AT_ONCE) {
-      const batch = Array.from({ length: Math.min(STARTS_AT_ONCE, count - started) }, () =>
-        startChild(ctx, vmId, capture, rest()),
-      );
-      children.push(...(await Promise.all(batch)));
-    }
-    return children;
+    return await Promise.all(Array.from({ length: count }, () => startChild(ctx, vmId, capture, rest())));
   } finally {
     ctx.store.captures.release(capture.id);
     await sweepCaptures(ctx); // Without a child nothing stands on it.

@@ -65,7 +65,11 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
   const introduced = async () => {
     const connection = await greet(ctx, boot, vmm);
     phases.end("agent answered");
-    const { warnings } = await configureGuest(connection, await guestSettings(launch, network), deadline);
+    const { warnings } = await configureGuest(
+      connection,
+      await guestSettings(launch, network, ctx.starts.isBusy),
+      deadline,
+    );
     phases.end("guest configured");
     return { connection, warnings };
   };
@@ -144,11 +148,13 @@ const TEMPLATE_SETTINGS = {
   machineId: "0".repeat(32),
   env: {},
   isCopy: false,
+  isWarmedUp: false,
 } as const;
 
 async function guestSettings(
   { vmId, spec, memory, role }: Launch,
   network: StartedNetwork | undefined,
+  isBusy: boolean,
 ): Promise<GuestSettings> {
   if (role === "template") {
     // A key is given too, and thrown away: taking an image's own keys off the disk is then done once, not in each clone.
@@ -178,6 +184,7 @@ async function guestSettings(
     growRoot: spec.growRoot && !isCopy,
     sshHostKey,
     isCopy,
+    isWarmedUp: isCopy && !isBusy,
   };
 }
 

@@ -1,6 +1,8 @@
 // Opens a state directory.
 
+import { availableParallelism } from "node:os";
 import { Deadline } from "../base/deadline.js";
+import { Slots } from "../base/slots.js";
 import { debianMirror, hostPaths } from "../host/paths.js";
 import { ImageStore } from "../images/image-store.js";
 import { CacheStore } from "../storage/cache-store.js";
@@ -11,6 +13,9 @@ import { helperLocation, programVersion } from "./helper-programs.js";
 
 /** How long somebody waits for another process's image build unless asked otherwise, in milliseconds. */
 const LOCK_TIMEOUT_MS = 30 * 60_000;
+
+/** Starts at a time where there is one processor: part of a start is waiting. */
+const LEAST_STARTS = 2;
 
 /** @throws {STORAGE_FAILED} */
 export function openContext(stateDir?: string): VmContext {
@@ -36,5 +41,6 @@ export function openContext(stateDir?: string): VmContext {
     store.close();
     cacheStore?.close();
   };
-  return { paths, store, images, channels, cache, close, isClosed: () => isClosed };
+  const starts = new Slots(Math.max(LEAST_STARTS, availableParallelism()));
+  return { paths, store, images, channels, starts, cache, close, isClosed: () => isClosed };
 }

@@ -7,7 +7,7 @@ import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { ProcessIdentity } from "../host/process-identity.js";
 import type { CaptureRow } from "../storage/capture-store.js";
-import { attemptBoot } from "./boot-attempts.js";
+import { attemptBoot, inTurn } from "./boot-attempts.js";
 import { putDisk } from "./boot-vm.js";
 import { captureFiles, decodeCapture } from "./capture-spec.js";
 import { shapeDigest } from "./capture-vm.js";
@@ -80,10 +80,12 @@ export async function goOn(
 ): Promise<void> {
   const { memoryPath, devicesPath } = captureFiles(captureDirectory);
   const memory = { from: "image" as const, path: memoryPath, devicesPath };
-  const launched = await attemptBoot(ctx, { vmId, spec }, options, async (deadline) => {
-    await putDisk(ctx, { vmId, spec });
-    return launchVm(ctx, { vmId, spec, memory, role: "vm", deadline });
-  });
+  const launched = await inTurn(ctx, vmId, options, (rest) =>
+    attemptBoot(ctx, { vmId, spec }, rest, async (deadline) => {
+      await putDisk(ctx, { vmId, spec });
+      return launchVm(ctx, { vmId, spec, memory, role: "vm", deadline });
+    }),
+  );
   ctx.store.vms.setWarnings(vmId, launched.warnings);
 }
 

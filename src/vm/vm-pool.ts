@@ -19,6 +19,10 @@ const REFILLS_PER_SECOND = 4;
 const REFILLS_PER_SECOND_LIMIT = 100;
 /** VMs made at a time while somebody waits; else one. */
 const MAKERS_LIMIT = 2;
+/** After a VM was taken, so long nothing is made while nobody waits, in milliseconds: its first work comes first. */
+const REFILL_DELAY_MS = 150;
+/** Commands run in a VM before it counts as ready: an emulator gets faster with each. */
+const WARM_UP_COMMANDS = 3;
 /** Pause after a VM could not be made, in milliseconds; doubled with each failure in a row, up to the limit. */
 const FIRST_RETRY_MS = 500;
 const RETRY_LIMIT_MS = 30_000;
@@ -112,6 +116,7 @@ export class VmPool implements AsyncDisposable {
     while (this.#waiters.length === 0) {
       const vmId = this.#ready.shift();
       if (vmId === undefined) break;
+      this.#nextRefillMs = Math.max(this.#nextRefillMs, performance.now() + REFILL_DELAY_MS);
       this.#refill();
       if (!(await this.#isWell(vmId))) continue;
       this.#counts.hits += 1;
@@ -181,8 +186,8 @@ export class VmPool implements AsyncDisposable {
     let vmId: string | undefined;
     try {
       vmId = await this.#manager.create(this.#config, { start: true, signal });
-      // The first command of a new guest is slow; it is better that nobody waits for it.
-      await this.#manager.exec(vmId, ["true"], { signal });
+      // The first commands of a new guest are slow; it is better that nobody waits for them.
+      for (let count = 0; count < WARM_UP_COMMANDS; count++) await this.#manager.exec(vmId, ["true"], { signal });
       this.#failuresInARow = 0;
       this.#deliver(vmId);
     } catch (error) {

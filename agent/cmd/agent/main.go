@@ -50,7 +50,6 @@ func main() {
 	config := &session.Config{
 		Starter:    machine.Starter,
 		Window:     window,
-		Greeted:    machine.Greeted,
 		Operations: machine.Operations(),
 		Version:    version,
 		Log:        boot.Log,

@@ -29,6 +29,9 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 		return nil, err
 	}
 	return func() session.Result {
+		if s.warm {
+			m.warmth.wake()
+		}
 		configuring.Lock()
 		defer configuring.Unlock()
 		s.untouched = m.untouched

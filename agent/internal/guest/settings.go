@@ -25,6 +25,7 @@ type settings struct {
 	mac         []byte // six bytes
 	sshPrivate  string // as OpenSSH writes it to a file
 	sshPublic   string // one line
+	warm        bool   // run something beside this, because whoever comes next will
 	isCopy      bool
 	warnings    []string
 	// untouched: since settle nothing has run in this machine but the agent, so what it knows still holds.
@@ -111,6 +112,8 @@ func (s *settings) field(f frame.Field) (err error) {
 		s.sshPrivate = text
 	case 23:
 		s.sshPublic = text
+	case 25:
+		s.warm, err = f.Flag()
 	case 24:
 		s.isCopy, err = f.Flag()
 	}

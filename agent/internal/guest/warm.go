@@ -16,22 +16,19 @@ const warmLimit = time.Second
 // forgotten the code it had translated; starting, linking and ending any program makes it translate what the user's
 // first command needs, in the time in which the other vCPU serves the host.
 type warmth struct {
-	rested int32 // atomic; 1 from settle to the next client
+	rested int32 // atomic; 1 from settle to the first wake
 	warm   func()
 }
 
 // rest says that the machine may be frozen from now on.
 func (w *warmth) rest() { atomic.StoreInt32(&w.rested, 1) }
 
-// wake is called for every client that comes.
+// wake is called when the host says that there is time for it.
 func (w *warmth) wake() {
 	if atomic.CompareAndSwapInt32(&w.rested, 1, 0) {
 		go w.warm()
 	}
 }
-
-// Greeted is for session.Config.
-func (m *Machine) Greeted() { m.warmth.wake() }
 
 // warmUp runs the image's shell, which does nothing. Nothing of the user's has run before settle, so it is the image's.
 func warmUp(starter *command.Starter) {

@@ -2,7 +2,7 @@ package guest
 
 import "testing"
 
-func TestOnlyTheFirstClientAfterARestWarmsUp(t *testing.T) {
+func TestOnlyTheFirstCallAfterARestWarmsUp(t *testing.T) {
 	warmed := make(chan struct{}, 8)
 	w := &warmth{warm: func() { warmed <- struct{}{} }}
 	w.wake()
@@ -13,6 +13,6 @@ func TestOnlyTheFirstClientAfterARestWarmsUp(t *testing.T) {
 		w.wake()
 	}
 	if len(warmed) != 0 {
-		t.Error("a client without a rest before it warms up")
+		t.Error("a call without a rest before it warms up")
 	}
 }

@@ -112,9 +112,6 @@ func (c *conn) hello(h frame.Header, payload []byte) error {
 	c.outlet = newOutlet(c.server.duplex)
 	c.server.outlet = c.outlet
 	go c.answer(c.outlet, welcome)
-	if greeted := c.config.Greeted; greeted != nil {
-		greeted()
-	}
 	if version != frame.Version {
 		return errVersion
 	}

@@ -12,7 +12,6 @@ const readSize = frame.MaxData + frame.HeaderSize
 type Config struct {
 	Starter    *command.Starter
 	Window     *Window // nil: commands never survive their connection
-	Greeted    func()  // nil or called for every client that has said HELLO; must not block
 	Operations map[string]Operation
 	Version    string       // the agent's own
 	Log        func(string) // for what only a developer can use

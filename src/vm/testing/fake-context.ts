@@ -3,6 +3,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { Slots } from "../../base/slots.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { findProgram } from "../../host/find-program.js";
 import { spawnProgram } from "../../host/process.js";
@@ -29,6 +30,7 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
     store,
     images,
     channels: new GuestChannels(store),
+    starts: new Slots(1),
     cache: () => scratchCacheStore(stateDir),
     close: missing,
     isClosed: () => false,
