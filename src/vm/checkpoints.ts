@@ -11,7 +11,6 @@ import { captureFiles, decodeCapture } from "./capture-spec.js";
 import { captureVm } from "./capture-vm.js";
 import { findCapture, sweepCaptures } from "./captures.js";
 import { CLAIM_TIMEOUT_MS, changeVm } from "./claim.js";
-import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
 import { releaseRuntime } from "./release-runtime.js";
@@ -107,7 +106,6 @@ async function goBack(ctx: VmContext, row: VmRow, checkpoint: CaptureRow, option
     origin: { kind: "checkpoint" as const, id: checkpoint.id },
   };
   await releaseRuntime(ctx, row.id);
-  await appendToConsole(now.directory, `${GO_ON_MARK} checkpoint ${checkpoint.id}\n`);
   await goOn(ctx, { vmId: row.id, spec }, directory, options);
   await removeLeftLayers(now.directory, path);
 }

@@ -10,6 +10,7 @@ import type { GuestConnection } from "../guest/connection.js";
 import { identifyProcess } from "../host/process-identity.js";
 import { MTU_BYTES } from "../network/network-plan.js";
 import { type Boot, bootError } from "./boot-error.js";
+import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { readEnvironment } from "./environment-file.js";
 import { helperPath } from "./helper-programs.js";
@@ -54,7 +55,7 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
     { kind: "process", name: LOG_KEEPER_ROLE },
     { kind: "process", name: VMM_ROLE },
   ]);
-  await makeRuntimeDirectory(ctx, runtimeDir);
+  await Promise.all([makeRuntimeDirectory(ctx, runtimeDir), sayWhatItGoesOnFrom(launch)]);
   phases.end("record");
   const boot = { vmId, spec, runtimeDir, deadline };
   const { network, keeper } = await startHelpers(ctx, boot, hasNetwork);
@@ -86,6 +87,12 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
   } catch (error) {
     throw error === networkFailure ? error : await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
   }
+}
+
+/** A guest that goes on says nothing of a boot, and its log would begin in the middle. */
+async function sayWhatItGoesOnFrom({ memory, spec }: Launch): Promise<void> {
+  const { kind, id } = spec.origin;
+  if (memory.from === "image") await appendToConsole(spec.directory, `${GO_ON_MARK} ${kind} ${id}\n`);
 }
 
 /** What the backend is to start. */
