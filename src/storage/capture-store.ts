@@ -84,9 +84,9 @@ export class CaptureStore {
     return row === undefined ? undefined : captureRow(row);
   }
 
-  /** The oldest first. */
+  /** The oldest first, whatever the host's clock did. */
   list(): CaptureRow[] {
-    return this.#db.all("SELECT * FROM captures ORDER BY created_at_ms, id").map(captureRow);
+    return this.#db.all("SELECT * FROM captures ORDER BY number").map(captureRow);
   }
 
   /** Forgets a capture whose files are gone. */

@@ -80,7 +80,8 @@ const STATE_MIGRATIONS = [
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE captures (
-    id            TEXT PRIMARY KEY,
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id            TEXT NOT NULL UNIQUE,
     kind          TEXT NOT NULL CHECK (kind IN ('snapshot', 'checkpoint', 'base')),
     vm_id         TEXT NOT NULL,
     name          TEXT UNIQUE,
@@ -91,7 +92,7 @@ const STATE_MIGRATIONS = [
     maker_boot    TEXT,
     created_at_ms INTEGER NOT NULL,
     CHECK (is_complete = 1 OR maker_pid IS NOT NULL)
-  ) STRICT, WITHOUT ROWID;
+  ) STRICT;
   `,
 ];
 

@@ -63,18 +63,29 @@ export async function attemptBoot<T>(
   }
 }
 
-/** @throws {IMAGE_FAILED} */
+/** Verifies all that a boot reads. @throws {IMAGE_FAILED} */
 export async function verifyBootFiles(ctx: VmContext, spec: VmSpec, options: WaitOptions): Promise<void> {
-  const { kernelPath, initrdPath, disk } = spec;
+  await verifyFiles(ctx, [spec.kernelPath, spec.initrdPath, ...filesOfDisk(spec)], options);
+}
+
+/** Verifies what a disk stands on, or a shared disk itself. @throws {IMAGE_FAILED} */
+export async function verifyDisk(ctx: VmContext, spec: VmSpec, options: WaitOptions): Promise<void> {
+  await verifyFiles(ctx, filesOfDisk(spec), options);
+}
+
+function filesOfDisk({ disk }: VmSpec): string[] {
+  return disk.mode === "isolated" ? [...disk.layers, disk.basePath] : [disk.path];
+}
+
+async function verifyFiles(ctx: VmContext, paths: readonly string[], options: WaitOptions): Promise<void> {
   // Layers in the state directory are of captures, so the user has never given them; the others are templates'.
   const isOwn = (path: string) => path.startsWith(join(ctx.paths.stateDir, CAPTURES_DIRECTORY) + sep);
-  const layers = disk.mode === "isolated" ? disk.layers : [];
-  const gone = layers.find((path) => isOwn(path) && !existsSync(path));
+  const gone = paths.find((path) => isOwn(path) && !existsSync(path));
   if (gone !== undefined) {
-    throw new SmolVMError("IMAGE_FAILED", `Cannot boot from "${gone}": it was removed`, { details: { path: gone } });
+    throw new SmolVMError("IMAGE_FAILED", `Cannot use "${gone}": it was removed`, { details: { path: gone } });
   }
-  const below = disk.mode === "isolated" ? disk.basePath : disk.path;
-  await ctx.images.verify([kernelPath, initrdPath, ...layers.filter((path) => !isOwn(path)), below], options);
+  const others = paths.filter((path) => !isOwn(path));
+  await ctx.images.verify(others, options);
 }
 
 /** A guest that stayed silent, or died. */

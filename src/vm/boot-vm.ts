@@ -2,7 +2,8 @@
 // that cannot be made or does not start is no reason to fail: the VM boots cold then, and its log says why.
 // The caller holds the VM's claim, and releases what a failed start leaves on record.
 
-import { rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
+import { sep } from "node:path";
 import type { MachineDisk } from "../backends/backend.js";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
@@ -17,6 +18,7 @@ import {
   inTurn,
   isGuestsFault,
   verifyBootFiles,
+  verifyDisk,
 } from "./boot-attempts.js";
 import { appendToConsole } from "./console-log.js";
 import type { VmContext } from "./context.js";
@@ -37,25 +39,27 @@ const TEMPLATE_START_LIMIT_MS = 20_000;
  * @throws {IMAGE_FAILED} when a file it boots from is gone or was altered.
  * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
  */
-export async function bootVm(ctx: VmContext, vm: BootableVm, options: BootOptions): Promise<void> {
-  const { onProgress } = options;
-  await inTurn(ctx, vm.vmId, options, (rest) => bootInTurn(ctx, vm, { ...rest, onProgress }));
-}
-
-async function bootInTurn(ctx: VmContext, asked: BootableVm, options: BootOptions): Promise<void> {
+export async function bootVm(ctx: VmContext, asked: BootableVm, options: BootOptions): Promise<void> {
   const rest = shareLimit(options);
   const phases = new Phases("create", asked.vmId);
+  const { vmId } = asked;
   const vmm = await backendFor(asked.spec.backend).identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
-  const vm = { ...asked, spec: { ...asked.spec, vmm } };
-  await releaseRuntime(ctx, vm.vmId); // What an earlier start left must not be hidden by new rows.
-  if (!vm.spec.isPristine || vm.spec.disk.mode === "shared") return bootCold(ctx, vm, [], rest());
+  const vm = { vmId, spec: { ...asked.spec, vmm } };
+  await releaseRuntime(ctx, vmId); // What an earlier start left must not be hidden by new rows.
+  const coldly = (warnings: readonly string[]) =>
+    inTurn(ctx, vmId, rest(), (bounds) => bootCold(ctx, vm, warnings, bounds));
+  if (!vm.spec.isPristine || vm.spec.disk.mode === "shared") return coldly([]);
+  // Not in turn: it may be a long wait for another program that makes it.
   const { template, problem } = await templateOf(ctx, vm, { ...options, ...rest() });
   phases.end("template");
-  const reason = template === undefined ? problem : await tryTemplate(ctx, vm, template, rest());
+  const reason =
+    template === undefined
+      ? problem
+      : await inTurn(ctx, vmId, rest(), (bounds) => tryTemplate(ctx, vm, template, bounds));
   if (reason === undefined) return;
   const warning = `Booted cold instead of starting from a template: ${reason}`;
   await appendToConsole(vm.spec.directory, `smolvm: ${warning}\n`);
-  await bootCold(ctx, vm, [warning], rest());
+  await coldly([warning]);
 }
 
 /** The template, or why there is none. */
@@ -85,6 +89,7 @@ async function tryTemplate(
   const origin = { kind: "template" as const, id: template.key };
   const started = { ...spec, disk, origin, isPristine: false, memoryBasePath: template.memoryPath };
   const bound = Deadline.from(options, spec.bootTimeoutMs).atMost(TEMPLATE_START_LIMIT_MS);
+  await verifyDisk(ctx, spec, options); // The image's part of it; the template's own was verified when it was found.
   try {
     await putDisk(ctx, { vmId, spec: started });
     phases.end("disk");
@@ -92,7 +97,7 @@ async function tryTemplate(
     finish(ctx, vmId, await launchVm(ctx, { vmId, spec: started, memory, role: "vm", deadline: bound }), []);
     return undefined;
   } catch (error) {
-    if (!isGuestsFault(error)) throw error;
+    if (!isGuestsFault(error) && !isAbout(error, template.directory)) throw error;
     await releaseRuntime(ctx, vmId);
     return `template ${template.key.slice(0, 12)} did not start: ${error.message}`;
   }
@@ -120,14 +125,25 @@ async function bootCold(
   finish(ctx, vmId, launched, warnings);
 }
 
-/** Makes the private layer of a disk that was never booted from; what lies there is of an attempt that failed. */
-export async function putDisk(ctx: VmContext, { vmId, spec }: BootableVm): Promise<void> {
-  const { disk, backend, directory } = spec;
-  ctx.store.vms.setSpec(vmId, encodeSpec(spec)); // First: what the disk stands on must be known to be in use.
+/**
+ * Makes the private layer of a disk that was never booted from. Until it is there the record says so: a start that was
+ * interrupted in between is made again from the beginning.
+ */
+async function putDisk(ctx: VmContext, { vmId, spec }: BootableVm): Promise<void> {
+  // First: what the disk stands on must be known to be in use.
+  ctx.store.vms.setSpec(vmId, encodeSpec({ ...spec, isPristine: true }));
+  await makeLayer(vmId, spec);
+  ctx.store.vms.setSpec(vmId, encodeSpec(spec));
+}
+
+/** Makes the private layer of a disk in one step; one that lies there is replaced. */
+export async function makeLayer(vmId: string, { disk, backend, directory }: VmSpec): Promise<void> {
   if (disk.mode === "shared") return;
+  const made = `${disk.path}.new`;
   try {
-    await rm(disk.path, { force: true });
-    await backendFor(backend).prepareDisk(disk);
+    await rm(made, { force: true });
+    await backendFor(backend).prepareDisk({ ...disk, path: made });
+    await rename(made, disk.path);
   } catch (error) {
     throw error instanceof SmolVMError ? error : fileError(`Create the disk of VM "${vmId}"`, directory, error);
   }
@@ -137,13 +153,18 @@ function finish(ctx: VmContext, vmId: string, launched: LaunchedVm, warnings: re
   ctx.store.vms.setWarnings(vmId, [...warnings, ...launched.warnings]);
 }
 
-/** Whatever is wrong with the making of a template and not with the host, the caller's patience or the guest. */
-function isTemplatesFault(error: unknown): error is SmolVMError {
-  return error instanceof SmolVMError && !NOT_TEMPLATES_FAULT.has(error.code);
+/** Whether an error names a file in a directory, such as that of a template that was pruned in this moment. */
+function isAbout(error: unknown, directory: string): error is SmolVMError {
+  const path = error instanceof SmolVMError ? error.details["path"] : undefined;
+  return typeof path === "string" && path.startsWith(directory + sep);
 }
 
-const NOT_TEMPLATES_FAULT: ReadonlySet<string> = new Set([
-  ...["ABORTED", "HOST_UNSUPPORTED"],
-  // A guest that does not boot for the template does not boot for the VM either.
-  ...["BOOT_FAILED", "BOOT_TIMEOUT"],
-]);
+/** Whatever is wrong with the making of a template and not with the host, the caller's patience or the guest. */
+function isTemplatesFault(error: unknown): error is SmolVMError {
+  if (!(error instanceof SmolVMError) || NOT_TEMPLATES_FAULT.has(error.code)) return false;
+  // A guest that ends itself makes its VMM end with 0. Else it was the VMM that could not do it, perhaps only this way.
+  return error.code !== "BOOT_FAILED" || error.details["exitCode"] !== 0;
+}
+
+// A guest that stays silent for the template does so for the VM, too.
+const NOT_TEMPLATES_FAULT: ReadonlySet<string> = new Set(["ABORTED", "HOST_UNSUPPORTED", "BOOT_TIMEOUT"]);

@@ -17,6 +17,8 @@ const schema = z
     vm: vmSpecSchema,
     /** Digest of the machine's shape, as the backend tells it. */
     shape: z.string(),
+    /** Size and time of the base that its disk stands on, which may be a user's own file. */
+    baseIdentity: z.string(),
     directory: z.string(),
     /** What its files occupied on disk when it was made. */
     allocatedBytes: z.int(),

@@ -2,7 +2,7 @@
 // forks are all made of such captures. The caller holds the VM's claim.
 
 import { createHash, randomBytes } from "node:crypto";
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { backendFor } from "../backends/registry.js";
 import { Deadline } from "../base/deadline.js";
@@ -60,7 +60,7 @@ export async function captureVm(
   refuse(row.id, vm);
   const id = `${request.kind === "snapshot" ? "snap" : request.kind}-${randomBytes(4).toString("hex")}`;
   const directory = join(ctx.paths.stateDir, CAPTURES_DIRECTORY, id);
-  const spec = describe(vm, row.id, directory);
+  const spec = await describe(vm, row.id, directory);
   const maker = await selfIdentity();
   ctx.store.captures.insert({ ...request, name: request.name, id, vmId: row.id, spec: encodeCapture(spec), maker });
   try {
@@ -90,11 +90,19 @@ function refuse(vmId: string, vm: VmSpec): void {
   });
 }
 
-function describe(vm: VmSpec, vmId: string, directory: string): CaptureSpec {
+async function describe(vm: VmSpec, vmId: string, directory: string): Promise<CaptureSpec> {
   const disk = vm.disk as IsolatedDisk;
   const captured = { ...disk, layers: [captureFiles(directory).layerPath, ...disk.layers] };
   const shape = shapeDigest(vmId, vm);
-  return { vm: { ...vm, disk: captured, memoryBasePath: null }, shape, directory, allocatedBytes: 0 };
+  const baseIdentity = await baseIdentityOf(vm);
+  return { vm: { ...vm, disk: captured, memoryBasePath: null }, shape, baseIdentity, directory, allocatedBytes: 0 };
+}
+
+/** What changes with the file below a disk: memory that was captured over one must not go on over another. */
+export async function baseIdentityOf({ disk }: VmSpec): Promise<string> {
+  const path = disk.mode === "isolated" ? disk.basePath : disk.path;
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  return found === undefined ? "missing" : `${found.size} ${found.mtimeNs}`;
 }
 
 /** Two machines of the same digest can go on from the same capture. */

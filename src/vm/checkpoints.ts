@@ -1,12 +1,13 @@
 // Checkpoints: an agent's undo. A checkpoint is a copy of a VM that this same VM can go back to.
 
 import { randomBytes } from "node:crypto";
-import { readdir, rm } from "node:fs/promises";
+import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { CaptureRow } from "../storage/capture-store.js";
 import type { VmRow } from "../storage/vm-store.js";
+import { makeLayer } from "./boot-vm.js";
 import { captureFiles, decodeCapture } from "./capture-spec.js";
 import { captureVm } from "./capture-vm.js";
 import { findCapture, sweepCaptures } from "./captures.js";
@@ -20,7 +21,7 @@ import { decodeSpec } from "./vm-spec.js";
 /** Checkpoints that a VM can go back to; making one more prunes its oldest. */
 export const CHECKPOINTS_LIMIT = 8;
 /** Top layers of a VM's disk: the one that it was made with, and those made by going back. */
-const LAYER_NAME = /^disk(-[0-9a-f]{8})?\.qcow2$/;
+const LAYER_NAME = /^disk(-[0-9a-f]{8})?\.qcow2(\.new)?$/;
 
 /** A checkpoint. */
 export interface CheckpointInfo {
@@ -64,8 +65,9 @@ export function listCheckpoints(ctx: VmContext, vmId: string): readonly Checkpoi
  *
  * @throws {SNAPSHOT_NOT_FOUND} when it is no checkpoint of this VM, or was pruned; the VM is untouched.
  * @throws {SNAPSHOT_FAILED} when this host's VMM cannot go on from it; the VM is untouched.
- * @throws {BOOT_FAILED} {BOOT_TIMEOUT} {NETWORK_FAILED} the VM is then in state `error`.
- * @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY} {STORAGE_FAILED} {ABORTED}
+ * @throws {BOOT_FAILED} {BOOT_TIMEOUT} {NETWORK_FAILED} {STORAGE_FAILED} {TIMEOUT} {ABORTED} once the VM was ended: it
+ *   is then in state `error`.
+ * @throws {VM_NOT_FOUND} {INVALID_STATE} {BUSY}
  */
 export async function rewindVm(
   ctx: VmContext,
@@ -79,7 +81,7 @@ export async function rewindVm(
     work: async (row) => {
       const checkpoint = findCapture(ctx, checkpointId, "checkpoint", "checkpoint");
       if (checkpoint.vmId !== vmId) throw foreign(checkpoint, vmId);
-      await requireFit(checkpoint, Deadline.from(rest(), CLAIM_TIMEOUT_MS));
+      await requireFit(ctx, checkpoint, rest());
       isUntouched = false;
       await goBack(ctx, row, checkpoint, rest());
       return { end: { status: "running" }, value: undefined };
@@ -105,8 +107,11 @@ async function goBack(ctx: VmContext, row: VmRow, checkpoint: CaptureRow, option
     memoryBasePath: captureFiles(directory).memoryPath,
     origin: { kind: "checkpoint" as const, id: checkpoint.id },
   };
+  await makeLayer(row.id, spec); // While the VM still runs: a disk that is full is no reason to end it.
   await releaseRuntime(ctx, row.id);
   await goOn(ctx, { vmId: row.id, spec }, directory, options);
+  // What the guest had written for good is only in the checkpoint's copy from now on.
+  await syncFile(captureFiles(directory).layerPath);
   await removeLeftLayers(now.directory, path);
 }
 
@@ -115,7 +120,13 @@ async function removeLeftLayers(directory: string, inUse: string): Promise<void>
   const layers = (await readdir(directory))
     .filter((name) => LAYER_NAME.test(name))
     .map((name) => join(directory, name));
-  for (const layer of layers) if (layer !== inUse) await rm(layer, { force: true });
+  // What cannot be removed goes with the VM, or after the next time.
+  for (const layer of layers) if (layer !== inUse) await rm(layer, { force: true }).catch(() => {});
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file = await open(path, "r");
+  await file.datasync().finally(() => file.close());
 }
 
 function checkpointRows(ctx: VmContext, vmId: string): readonly CaptureRow[] {

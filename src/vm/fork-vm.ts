@@ -39,18 +39,29 @@ export async function forkVm(ctx: VmContext, vmId: string, options: ForkOptions 
   }
   const rest = shareLimit(options);
   const deadline = Deadline.from(rest(), CLAIM_TIMEOUT_MS);
-  const capture = await changeVm(ctx, { vmId, verb: "fork" }, deadline, {
-    work: async (row) => {
-      const value = await captureVm(ctx, row, { kind: "base", isSealed: false }, deadline);
-      return { end: { status: row.status }, value };
-    },
-  });
-  if (capture === undefined) throw new SmolVMError("INTERNAL", `Fork of VM "${vmId}" had nothing to do`);
+  let made: CaptureRow | undefined;
   try {
+    await changeVm(ctx, { vmId, verb: "fork" }, deadline, {
+      work: async (row) => {
+        made = await captureVm(ctx, row, { kind: "base", isSealed: false }, deadline);
+        return { end: { status: row.status, failure: row.failure }, value: undefined };
+      },
+    });
+    const capture = made;
+    if (capture === undefined) throw new SmolVMError("INTERNAL", `Fork of VM "${vmId}" had nothing to do`);
     return await Promise.all(Array.from({ length: count }, () => startChild(ctx, vmId, capture, rest())));
   } finally {
+    if (made !== undefined) await letGo(ctx, made);
+  }
+}
+
+/** Without a child nothing stands on it. What fails here is done by a later sweep; the children matter more. */
+async function letGo(ctx: VmContext, capture: CaptureRow): Promise<void> {
+  try {
     ctx.store.captures.release(capture.id);
-    await sweepCaptures(ctx); // Without a child nothing stands on it.
+    await sweepCaptures(ctx);
+  } catch {
+    // The database cannot be written at the moment.
   }
 }
 

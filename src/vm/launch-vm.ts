@@ -191,7 +191,7 @@ async function guestSettings(
     growRoot: spec.growRoot && !isCopy,
     sshHostKey,
     isCopy,
-    isWarmedUp: isCopy && !isBusy,
+    isWarmedUp: spec.origin.kind === "template" && !isBusy,
   };
 }
 

@@ -2,7 +2,7 @@
 // A template holds nothing of any user: no identity, no environment, no network address, no host key.
 
 import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { sleep } from "../base/sleep.js";
@@ -86,7 +86,9 @@ async function templateKey(ctx: VmContext, { vmId, spec }: BootableVm): Promise<
 
 /** Paths inside the cache name their content; a user's own file may change under its name. */
 async function identityOf(ctx: VmContext, path: string): Promise<string> {
-  return path.startsWith(ctx.paths.cacheDir) ? path : `${path} ${await fileIdentity(path).catch(() => "missing")}`;
+  return path.startsWith(ctx.paths.cacheDir + sep)
+    ? path
+    : `${path} ${await fileIdentity(path).catch(() => "missing")}`;
 }
 
 async function recordTemplate(ctx: VmContext, vm: BootableVm, directory: string, options: WaitOptions): Promise<void> {

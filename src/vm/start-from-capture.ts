@@ -7,10 +7,10 @@ import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { ProcessIdentity } from "../host/process-identity.js";
 import type { CaptureRow } from "../storage/capture-store.js";
-import { attemptBoot, inTurn } from "./boot-attempts.js";
-import { putDisk } from "./boot-vm.js";
+import { attemptBoot, inTurn, verifyDisk } from "./boot-attempts.js";
+import { makeLayer } from "./boot-vm.js";
 import { captureFiles, decodeCapture } from "./capture-spec.js";
-import { shapeDigest } from "./capture-vm.js";
+import { baseIdentityOf, shapeDigest } from "./capture-vm.js";
 import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { newVmId } from "./create-vm.js";
@@ -18,7 +18,7 @@ import { type Environment, readEnvironment } from "./environment-file.js";
 import { launchVm } from "./launch-vm.js";
 import { DISK_FILE, makeVm, VMS_DIRECTORY } from "./make-vm.js";
 import type { CheckedConfig } from "./vm-config.js";
-import type { VmOrigin, VmSpec } from "./vm-spec.js";
+import { encodeSpec, type VmOrigin, type VmSpec } from "./vm-spec.js";
 
 /** What may differ between a capture and a VM that goes on from it. */
 export interface CopySettings {
@@ -47,7 +47,7 @@ export async function startFromCapture(
 ): Promise<string> {
   const rest = shareLimit(options);
   const { vm: captured, directory: from } = decodeCapture(capture);
-  await requireFit(capture, Deadline.from(rest(), captured.bootTimeoutMs));
+  await requireFit(ctx, capture, rest());
   const vmId = settings.vmId ?? newVmId();
   const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, vmId);
   const env = { ...(await readEnvironment(from)), ...settings.envVars };
@@ -82,18 +82,31 @@ export async function goOn(
   const memory = { from: "image" as const, path: memoryPath, devicesPath };
   const launched = await inTurn(ctx, vmId, options, (rest) =>
     attemptBoot(ctx, { vmId, spec }, rest, async (deadline) => {
-      await putDisk(ctx, { vmId, spec });
+      await makeLayer(vmId, spec); // Anew for each attempt: an earlier one may have written to it.
+      ctx.store.vms.setSpec(vmId, encodeSpec(spec));
       return launchVm(ctx, { vmId, spec, memory, role: "vm", deadline });
     }),
   );
   ctx.store.vms.setWarnings(vmId, launched.warnings);
 }
 
-/** @throws {SNAPSHOT_FAILED} */
-export async function requireFit(capture: CaptureRow, deadline: Deadline): Promise<void> {
-  const { vm, shape } = decodeCapture(capture);
-  const found = await backendFor(vm.backend).identify(deadline);
-  if (found === vm.vmm && shapeDigest(capture.vmId, vm) === shape) return;
-  const text = `Cannot go on from "${capture.id}": it was made with ${vm.vmm}, and this host has ${found}`;
-  throw new SmolVMError("SNAPSHOT_FAILED", text, { details: { id: capture.id, expected: vm.vmm, actual: found } });
+/**
+ * Whether a machine can go on from a capture here and now: with this VMM, over the disk that it was captured over.
+ *
+ * @throws {SNAPSHOT_FAILED} @throws {IMAGE_FAILED} when what the disk stands on is gone or was altered.
+ */
+export async function requireFit(ctx: VmContext, capture: CaptureRow, options: WaitOptions): Promise<void> {
+  const rest = shareLimit(options);
+  const { vm, shape, baseIdentity } = decodeCapture(capture);
+  const fail = (what: string, expected: string, actual: string) =>
+    new SmolVMError("SNAPSHOT_FAILED", `Cannot go on from "${capture.id}": ${what}`, {
+      details: { id: capture.id, expected, actual },
+    });
+  const found = await backendFor(vm.backend).identify(Deadline.from(rest(), vm.bootTimeoutMs));
+  if (found !== vm.vmm) throw fail(`it was made with ${vm.vmm}, and this host has ${found}`, vm.vmm, found);
+  const now = shapeDigest(capture.vmId, vm);
+  if (now !== shape) throw fail("this version of SmolVM makes another machine of its configuration", shape, now);
+  const base = await baseIdentityOf(vm);
+  if (base !== baseIdentity) throw fail("the disk that it stands on was changed or is gone", baseIdentity, base);
+  await verifyDisk(ctx, vm, rest());
 }

@@ -148,6 +148,35 @@ describe("a call that waits", () => {
     expect(pool.stats().waiting).toBe(0);
   });
 
+  test("may be aborted in the moment in which the pool is closed", async () => {
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown) => unhandled.push(reason);
+    process.on("unhandledRejection", note);
+    const pool = poolOf({ size: 1 });
+    await pool.filled();
+    manager.gate = new Promise(() => {});
+    await pool.acquire();
+    const abort = new AbortController();
+    const outcome = pool.acquire({ signal: abort.signal }).catch((error: { code: string }) => error.code);
+    await sleep(5);
+    const closing = pool[Symbol.asyncDispose]();
+    abort.abort();
+    await closing;
+    expect(["ABORTED", "INVALID_STATE"]).toContain(await outcome);
+    await sleep(5);
+    process.off("unhandledRejection", note);
+    expect(unhandled).toEqual([]);
+  });
+
+  test("is told when the VM cannot be kept, which goes then", async () => {
+    const pool = poolOf({ size: 1 });
+    await pool.filled();
+    manager.keep = () => Promise.reject(new SmolVMError("STORAGE_FAILED", "full"));
+    const [ready = ""] = manager.alive;
+    await expect(pool.acquire()).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    expect(manager.alive.has(ready)).toBe(false);
+  });
+
   test("fails when the pool is closed, which leaves no VM", async () => {
     const pool = poolOf({ size: 2 });
     await pool.filled();

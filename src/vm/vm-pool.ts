@@ -202,6 +202,10 @@ export class VmPool implements AsyncDisposable {
   }
 
   #deliver(vmId: string): void {
+    if (this.#closing.signal.aborted) {
+      void this.#discard(vmId);
+      return;
+    }
     const waiter = this.#waiters.shift();
     if (waiter === undefined) this.#ready.push(vmId);
     else waiter.resolve(vmId);
@@ -218,14 +222,24 @@ export class VmPool implements AsyncDisposable {
     return within(waiter.promise, deadline, (): never => {
       const index = this.#waiters.indexOf(waiter);
       if (index >= 0) this.#waiters.splice(index, 1);
-      else void waiter.promise.then((vmId) => this.#deliver(vmId)); // It came in the same moment.
+      // It came in the same moment, or the pool was closed.
+      else
+        void waiter.promise.then(
+          (vmId) => this.#deliver(vmId),
+          () => {},
+        );
       throw waitError("Wait for a VM of the pool", deadline);
     });
   }
 
   async #handOut(vmId: string): Promise<string> {
-    if (!this.#isProcessBound) await this.#manager.keep(vmId);
-    return vmId;
+    try {
+      if (!this.#isProcessBound) await this.#manager.keep(vmId);
+      return vmId;
+    } catch (error) {
+      await this.#discard(vmId);
+      throw error;
+    }
   }
 
   async #look(): Promise<void> {

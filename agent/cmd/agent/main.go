@@ -33,16 +33,18 @@ func main() {
 	guest.SwitchIPv6Off()
 	window := &session.Window{}
 	groups := command.NewGroups(commandGroups)
+	freezer := command.NewFreezer(groups)
 	machine := &guest.Machine{
 		Starter: &command.Starter{
 			Reaper:      command.NewReaper(),
 			Groups:      groups,
 			Environment: &command.Environment{},
+			Freezer:     freezer,
 		},
 		Identity: guest.TakeIdentity(boot.Log),
 		Network:  &guest.Network{},
 		Window:   window,
-		Freezer:  command.NewFreezer(groups),
+		Freezer:  freezer,
 		PowerOff: boot.PowerOff,
 		Log:      boot.Log,
 	}

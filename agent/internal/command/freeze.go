@@ -18,8 +18,11 @@ const (
 type Freezer struct {
 	base string
 
+	// gate is held for writing while the commands stand still, and for reading while one is started.
+	gate sync.RWMutex
+
 	mu    sync.Mutex
-	timer *time.Timer
+	timer *time.Timer // not nil while the commands stand still
 }
 
 // NewFreezer is for the commands in groups, which may be nil.
@@ -30,7 +33,8 @@ func NewFreezer(groups *Groups) *Freezer {
 	return &Freezer{base: groups.base}
 }
 
-// Freeze stops all commands until Thaw, at the latest until the limit has passed on the guest's own clock.
+// Freeze stops all commands until Thaw, at the latest until the limit has passed on the guest's own clock. Commands that
+// are started meanwhile wait. While they stand still it only sets a new limit.
 func (f *Freezer) Freeze(limit time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -39,7 +43,10 @@ func (f *Freezer) Freeze(limit time.Duration) {
 	}
 	if f.timer != nil {
 		f.timer.Stop()
+		f.timer = time.AfterFunc(limit, f.Thaw)
+		return
 	}
+	f.gate.Lock()
 	f.timer = time.AfterFunc(limit, f.Thaw)
 	if overwrite(f.base+"/cgroup.freeze", "1") != nil {
 		return // a kernel without a freezer
@@ -59,6 +66,20 @@ func (f *Freezer) Thaw() {
 	f.timer.Stop()
 	f.timer = nil
 	_ = overwrite(f.base+"/cgroup.freeze", "0")
+	f.gate.Unlock()
+}
+
+// enter waits until a command may be started; leave says that it was.
+func (f *Freezer) enter() {
+	if f != nil {
+		f.gate.RLock()
+	}
+}
+
+func (f *Freezer) leave() {
+	if f != nil {
+		f.gate.RUnlock()
+	}
 }
 
 func (f *Freezer) stands() bool {

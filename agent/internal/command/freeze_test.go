@@ -81,3 +81,48 @@ func TestWithoutGroupsNothingHappens(t *testing.T) {
 	f.Freeze(time.Minute)
 	f.Thaw()
 }
+
+func TestAStartWaitsForTheThaw(t *testing.T) {
+	base, state := control(t)
+	f := NewFreezer(&Groups{base: base})
+	f.Freeze(time.Minute)
+	started := make(chan string)
+	go func() {
+		f.enter()
+		defer f.leave()
+		started <- state()
+	}()
+	select {
+	case <-started:
+		t.Fatal("started while everything stands still")
+	case <-time.After(50 * time.Millisecond):
+	}
+	f.Freeze(time.Minute) // only a new limit
+	f.Thaw()
+	if was := <-started; was != "0" {
+		t.Fatal("started before the thaw")
+	}
+	f.Freeze(time.Minute)
+	f.Thaw()
+}
+
+func TestAFreezeWaitsForAStart(t *testing.T) {
+	base, state := control(t)
+	f := NewFreezer(&Groups{base: base})
+	f.enter()
+	frozen := make(chan struct{})
+	go func() {
+		f.Freeze(time.Minute)
+		close(frozen)
+	}()
+	time.Sleep(50 * time.Millisecond)
+	if state() != "0" {
+		t.Fatal("frozen while a command is started")
+	}
+	f.leave()
+	<-frozen
+	if state() != "1" {
+		t.Fatal("not frozen")
+	}
+	f.Thaw()
+}

@@ -21,6 +21,7 @@ type Starter struct {
 	Reaper      *Reaper
 	Groups      *Groups // nil without cgroup v2
 	Environment *Environment
+	Freezer     *Freezer // nil: commands are never frozen
 }
 
 // Start starts the command with the given descriptors as stdin, stdout and stderr.
@@ -79,6 +80,9 @@ func (s *Starter) forkInto(g *group, program string, argv []string, attr *syscal
 	if g != nil {
 		placeInto(attr.Sys, g)
 	}
+	// A child that is born frozen never gets to its exec, and whoever forked it waits for that without yielding.
+	s.Freezer.enter()
+	defer s.Freezer.leave()
 	err := s.Reaper.start(p, func() (int, error) {
 		p.started = time.Now()
 		pid, err := syscall.ForkExec(program, argv, attr)

@@ -32,6 +32,9 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 		if s.warm {
 			m.warmth.wake()
 		}
+		if s.isCopy {
+			m.warmth.forget()
+		}
 		configuring.Lock()
 		defer configuring.Unlock()
 		s.untouched = m.untouched

@@ -3,6 +3,8 @@ package guest
 
 import (
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,6 +25,7 @@ type Machine struct {
 	Log      func(text string)
 
 	warmth warmth
+	holds  holds
 	// untouched is true from settle to the next configure; configuring guards it.
 	untouched bool
 }
@@ -69,6 +72,17 @@ func (m *Machine) rest([]byte) (func() session.Result, error) {
 	}, nil
 }
 
+// holds keeps hold and release in the order in which they came, although each runs in a goroutine of its own: a hold
+// that comes to run after its release must do nothing.
+type holds struct {
+	last uint64 // atomic
+
+	mu       sync.Mutex
+	released uint64
+}
+
+func (h *holds) take() uint64 { return atomic.AddUint64(&h.last, 1) }
+
 // maxHold bounds for how long a lost client is taken for a copy's.
 const maxHold = 10 * time.Minute
 
@@ -89,9 +103,14 @@ func (m *Machine) hold(payload []byte) (func() session.Result, error) {
 	if limit > maxHold {
 		limit = maxHold
 	}
+	ticket := m.holds.take()
 	return func() session.Result {
-		m.Window.Open(limit)
-		m.Freezer.Freeze(limit)
+		m.holds.mu.Lock()
+		defer m.holds.mu.Unlock()
+		if ticket > m.holds.released {
+			m.Window.Open(limit)
+			m.Freezer.Freeze(limit)
+		}
 		return session.Result{}
 	}, nil
 }
@@ -108,7 +127,11 @@ func (m *Machine) release(payload []byte) (func() session.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	ticket := m.holds.take()
 	return func() session.Result {
+		m.holds.mu.Lock()
+		defer m.holds.mu.Unlock()
+		m.holds.released = ticket
 		if clock != 0 {
 			if err := setClock(clock); err != nil {
 				m.Log("cannot set the clock: " + err.Error())

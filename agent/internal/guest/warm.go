@@ -30,6 +30,9 @@ func (w *warmth) wake() {
 	}
 }
 
+// forget: from now on what would be run may be the user's.
+func (w *warmth) forget() { atomic.StoreInt32(&w.rested, 0) }
+
 // warmUp runs the image's shell, which does nothing. Nothing of the user's has run before settle, so it is the image's.
 func warmUp(starter *command.Starter) {
 	if runtime.NumCPU() == 1 {

@@ -12,6 +12,9 @@ func TestOnlyTheFirstCallAfterARestWarmsUp(t *testing.T) {
 		<-warmed
 		w.wake()
 	}
+	w.rest()
+	w.forget()
+	w.wake()
 	if len(warmed) != 0 {
 		t.Error("a call without a rest before it warms up")
 	}

@@ -110,7 +110,7 @@ export async function recordCapture(ctx: VmContext, capture: RecordedCapture): P
   const { layerPath } = captureFiles(directory);
   const vm = specOf(ctx, vmId);
   const disk = { ...vm.disk, layers: [layerPath, ...layers] } as VmSpec["disk"];
-  const spec = { vm: { ...vm, disk }, shape: "s", directory, allocatedBytes: 4096 };
+  const spec = { vm: { ...vm, disk }, shape: "s", baseIdentity: "missing", directory, allocatedBytes: 4096 };
   mkdirSync(directory, { recursive: true });
   writeFileSync(layerPath, "the layer");
   const self = await selfIdentity();
