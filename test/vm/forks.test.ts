@@ -238,6 +238,24 @@ describe("a fork of which a part fails", () => {
   });
 });
 
+it.each([1, 2])("of a guest with %i vCPUs that starts commands all the time harms none of them", async (vcpuCount) => {
+  await using parent = await SmolVM.create(state.config({ vcpuCount }));
+  let isOver = false;
+  const commands = Array.from({ length: 3 }, async () => {
+    for (let count = 0; ; count++) {
+      if (isOver) return count;
+      expect((await parent.exec(["echo", String(count)])).output).toBe(String(count));
+    }
+  });
+  for (let round = 0; round < 4; round++) {
+    const child = await forkOne(parent);
+    expect((await child.exec(["echo", "child"])).output).toBe("child");
+    await child.delete();
+  }
+  isOver = true;
+  for (const count of await Promise.all(commands)) expect(count).toBeGreaterThan(0);
+});
+
 /** What a VMM holds of its guest's memory, and what of that no other process has, in KiB. */
 function guestMemoryOf(pid: number) {
   const mapping = readFileSync(`/proc/${pid}/smaps`, "utf8")
