@@ -143,10 +143,18 @@ async function startVmm(
 
 /** Waits for the agent's answer, or for the VMM's end, whichever comes first. */
 async function greet(ctx: VmContext, { vmId, deadline }: Boot, vmm: StartedVmm): Promise<GuestConnection> {
-  const ended = new AbortController();
-  const signals = deadline.signal === undefined ? ended.signal : AbortSignal.any([deadline.signal, ended.signal]);
-  void vmm.ended.then((end) => ended.abort(end));
-  return ctx.channels.adopt(vmId, vmm.ownLane, Deadline.after(deadline.remainingMs, signals));
+  // Not AbortSignal.any: on Node.js 20 a long-lived signal, such as a pool's, remembers everything made of it.
+  const over = new AbortController();
+  const { signal } = deadline;
+  const abort = () => over.abort(signal?.reason);
+  signal?.addEventListener("abort", abort, { once: true });
+  if (deadline.isAborted) abort();
+  void vmm.ended.then((end) => over.abort(end));
+  try {
+    return await ctx.channels.adopt(vmId, vmm.ownLane, Deadline.after(deadline.remainingMs, over.signal));
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
 }
 
 /** What a frozen guest is called; no clone of it keeps any of this. */
