@@ -8,6 +8,7 @@ import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted, waitError } from "../errors/wait-errors.js";
 import { CAPTURES_DIRECTORY } from "./capture-spec.js";
 import type { VmContext } from "./context.js";
+import { filesOfDisk } from "./is-booted-from.js";
 import { releaseRuntime } from "./release-runtime.js";
 import type { VmSpec } from "./vm-spec.js";
 
@@ -71,10 +72,6 @@ export async function verifyBootFiles(ctx: VmContext, spec: VmSpec, options: Wai
 /** Verifies what a disk stands on, or a shared disk itself. @throws {IMAGE_FAILED} */
 export async function verifyDisk(ctx: VmContext, spec: VmSpec, options: WaitOptions): Promise<void> {
   await verifyFiles(ctx, filesOfDisk(spec), options);
-}
-
-function filesOfDisk({ disk }: VmSpec): string[] {
-  return disk.mode === "isolated" ? [...disk.layers, disk.basePath] : [disk.path];
 }
 
 async function verifyFiles(ctx: VmContext, paths: readonly string[], options: WaitOptions): Promise<void> {

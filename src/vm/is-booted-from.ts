@@ -37,9 +37,13 @@ function isUsedByTenant(ctx: VmContext, stateDir: string, path: string): boolean
 
 /** Every file of others that a VM needs, or may need again. */
 export function filesOf(spec: VmSpec): string[] {
-  const { kernelPath, initrdPath, disk, memoryBasePath } = spec;
-  const ofDisk = disk.mode === "isolated" ? [...disk.layers, disk.basePath] : [disk.path];
-  return [kernelPath, initrdPath, ...ofDisk, ...(memoryBasePath === null ? [] : [memoryBasePath])];
+  const { kernelPath, initrdPath, memoryBasePath } = spec;
+  return [kernelPath, initrdPath, ...filesOfDisk(spec), ...(memoryBasePath === null ? [] : [memoryBasePath])];
+}
+
+/** What a VM's own layer stands on, or its shared disk itself. */
+export function filesOfDisk({ disk }: VmSpec): string[] {
+  return disk.mode === "isolated" ? [...disk.layers, disk.basePath] : [disk.path];
 }
 
 /**

@@ -1,5 +1,6 @@
 // Takes away what a VM has only while it runs: processes, sockets, lanes. Its disk and record stay.
 
+import { settleAll } from "../base/settle-all.js";
 import { endProcessGroup, hasEnded } from "../host/end-process.js";
 import { findProcesses } from "../host/find-processes.js";
 import type { Resource } from "../storage/resource-store.js";
@@ -31,19 +32,13 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
   const others = processes.filter(({ name }) => name !== VMM_ROLE);
   const { graceMs = 0 } = options;
   // The others end by themselves when the VMM is gone: where that is at once, they need not wait for their turn.
-  if (graceMs > 0) await all(vmms.map((resource) => end(resource, graceMs)));
-  await all([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
+  if (graceMs > 0) await settleAll(vmms.map((resource) => end(resource, graceMs)));
+  await settleAll([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
   for (const name of runtimeDirs) {
     await removeRuntimeDirectory(name);
     ctx.store.resources.forget(vmId, { kind: "runtime", name });
   }
   ctx.store.lanes.releaseAll(vmId);
-}
-
-/** Waits for all, and then throws the first failure if there was one. */
-async function all(work: readonly Promise<void>[]): Promise<void> {
-  await Promise.allSettled(work);
-  await Promise.all(work);
 }
 
 async function endRecorded(

@@ -4,6 +4,7 @@
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Deadline } from "../../base/deadline.js";
+import { settleAll } from "../../base/settle-all.js";
 import { pollUntil } from "../../base/sleep.js";
 import { fileError } from "../../errors/file-error.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
@@ -68,9 +69,9 @@ class Capture {
     const disk = new DiskCopy(session, this.#target.layerPath);
     this.#disk = disk;
     // All of them, also when one fails: nothing may be under way when the rest is undone.
-    await all([memory.ready(this.#deadline), disk.prepare(this.#deadline), this.#flushLayer()]);
+    await settleAll([memory.ready(this.#deadline), disk.prepare(this.#deadline), this.#flushLayer()]);
     const captured = await this.#copyStanding(session, memory, disk);
-    await all([memory.written(this.#deadline), disk.finish(this.#deadline)]);
+    await settleAll([memory.written(this.#deadline), disk.finish(this.#deadline)]);
     return captured;
   }
 
@@ -133,7 +134,7 @@ class Capture {
     await session.execute({ execute: "stop" }, deadline);
     // Memory before devices: what a socket brings in between is then known to a device and not in memory, which is a
     // lost byte. The other way round, a queue in memory is ahead of its device, which QEMU refuses to load.
-    await all([memory.copy(deadline), disk.start(deadline)]);
+    await settleAll([memory.copy(deadline), disk.start(deadline)]);
     await saveDevices(session, this.#target.devicesPath, deadline);
     if (isRunning) await session.execute({ execute: "cont" }, deadline);
     this.#mustContinue = false;
@@ -181,10 +182,4 @@ async function memoryAddress(session: QmpSession, deadline: Deadline): Promise<s
   const address = /^Host virtual address for 0x0 \(.*\) is (0x[0-9a-f]+)\s*$/.exec(String(answer))?.[1];
   if (address !== undefined) return address;
   throw new SmolVMError("INTERNAL", "QEMU does not tell where the guest's memory is", { details: { answer } });
-}
-
-/** Waits for all, and then rejects with the first failure if there was one. */
-async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(work);
-  return Promise.all(work);
 }
