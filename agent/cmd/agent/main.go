@@ -9,8 +9,10 @@ import (
 
 	"smolvm.dev/agent/internal/boot"
 	"smolvm.dev/agent/internal/command"
+	"smolvm.dev/agent/internal/files"
 	"smolvm.dev/agent/internal/guest"
 	"smolvm.dev/agent/internal/lane"
+	"smolvm.dev/agent/internal/mount"
 	"smolvm.dev/agent/internal/session"
 )
 
@@ -34,28 +36,39 @@ func main() {
 	window := &session.Window{}
 	groups := command.NewGroups(commandGroups)
 	freezer := command.NewFreezer(groups)
+	processes := &session.Processes{}
+	mounts := &mount.Mounts{Log: boot.Log, LoadOverlay: func() error { return boot.LoadSpare("overlay") }}
 	machine := &guest.Machine{
 		Starter: &command.Starter{
 			Reaper:      command.NewReaper(),
 			Groups:      groups,
 			Environment: &command.Environment{},
 			Freezer:     freezer,
+			BeforeFork:  mounts.BeforeFork,
 		},
-		Identity: guest.TakeIdentity(boot.Log),
-		Network:  &guest.Network{},
-		Window:   window,
-		Freezer:  freezer,
-		PowerOff: boot.PowerOff,
-		Log:      boot.Log,
+		Identity:  guest.TakeIdentity(boot.Log),
+		Network:   &guest.Network{},
+		Window:    window,
+		Freezer:   freezer,
+		Processes: processes,
+		PowerOff:  boot.PowerOff,
+		Log:       boot.Log,
 	}
 	go obeySignals(machine)
 	config := &session.Config{
 		Starter:    machine.Starter,
 		Window:     window,
+		Processes:  processes,
 		Operations: machine.Operations(),
+		Exchanges:  files.Exchanges(),
 		Version:    version,
 		Log:        boot.Log,
 	}
+	for name, operation := range files.Operations() {
+		config.Operations[name] = operation
+	}
+	config.Exchanges["mount"] = mounts.Operation
+	machine.ServeOverSSH(func(d session.Duplex) error { return session.Serve(d, config) })
 	lane.Watch(boot.Log, func(p *lane.Port) error { return session.Serve(p, config) })
 }
 

@@ -40,6 +40,10 @@ func loadModule(path, params string) error {
 		return err
 	}
 	defer syscall.Close(fd)
+	return initModule(fd, params)
+}
+
+func initModule(fd int, params string) error {
 	text, err := syscall.BytePtrFromString(params)
 	if err != nil {
 		return err

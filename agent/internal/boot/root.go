@@ -37,6 +37,7 @@ func mountRoot(params Params) {
 			Log("cannot move " + dir + " to the root: " + err.Error())
 		}
 	}
+	keepSpare("overlay")
 	// The initramfs stays mounted below the root for ever, so its files go, to give their memory back.
 	_ = os.RemoveAll("/smolvm")
 	_ = os.Remove("/init")

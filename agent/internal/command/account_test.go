@@ -41,9 +41,23 @@ func TestFindGroups(t *testing.T) {
 func TestEnvironmentOrder(t *testing.T) {
 	e := &Environment{}
 	e.Set([]string{"A=vm", "PATH=/vm"})
-	env := e.merge(&Account{Name: "ada", Home: "/h", Shell: "/s"}, []string{"A=own", "A=last"})
+	env := e.merge(&Account{Name: "ada", Home: "/h", Shell: "/s"}, &Spec{Environment: []string{"A=own", "A=last"}})
 	want := []string{"PATH=/vm", "HOME=/h", "USER=ada", "LOGNAME=ada", "SHELL=/s", "LANG=C.UTF-8", "A=last"}
 	if !reflect.DeepEqual(env, want) {
 		t.Error(env)
+	}
+}
+
+func TestTerminalTypeIsADefault(t *testing.T) {
+	e := &Environment{}
+	if term := lookupEnv(e.merge(&Account{}, &Spec{}), "TERM"); term != "" {
+		t.Errorf("without a terminal: %q", term)
+	}
+	if term := lookupEnv(e.merge(&Account{}, &Spec{Terminal: true}), "TERM"); term != "xterm-256color" {
+		t.Errorf("with one: %q", term)
+	}
+	e.Set([]string{"TERM=vt100"})
+	if term := lookupEnv(e.merge(&Account{}, &Spec{Terminal: true}), "TERM"); term != "vt100" {
+		t.Errorf("with one of the VM: %q", term)
 	}
 }

@@ -20,12 +20,15 @@ func (e *Environment) Set(entries []string) {
 	e.mu.Unlock()
 }
 
+// defaultTerminal is what programs can take a client's terminal for when nobody says otherwise.
+const defaultTerminal = "xterm-256color"
+
 // merge builds the environment of a command: the user's basics, then the VM's entries, then the command's own.
-func (e *Environment) merge(a *Account, own []string) []string {
+func (e *Environment) merge(a *Account, spec *Spec) []string {
 	e.mu.Lock()
 	vm := e.entries
 	e.mu.Unlock()
-	merged := make([]string, 0, 6+len(vm)+len(own))
+	merged := make([]string, 0, 7+len(vm)+len(spec.Environment))
 	at := make(map[string]int, cap(merged))
 	add := func(entry string) {
 		name := entry[:strings.IndexByte(entry, '=')]
@@ -42,10 +45,13 @@ func (e *Environment) merge(a *Account, own []string) []string {
 	add("LOGNAME=" + a.Name)
 	add("SHELL=" + a.Shell)
 	add("LANG=C.UTF-8")
+	if spec.Terminal {
+		add("TERM=" + defaultTerminal)
+	}
 	for _, entry := range vm {
 		add(entry)
 	}
-	for _, entry := range own {
+	for _, entry := range spec.Environment {
 		add(entry)
 	}
 	return merged

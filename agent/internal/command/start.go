@@ -7,13 +7,16 @@ import (
 	"time"
 )
 
-// Spec is a command to start. Exactly one of Argv and Line is set.
+// Spec is a command to start. At most one of Argv and Line is set.
 type Spec struct {
 	Argv        []string
-	Line        string // for the login shell
+	Line        string // for the login shell; with no Argv either, that shell itself
 	Environment []string
 	Dir         string // empty for the user's home
 	User        string // empty for root
+	// Terminal says that the files are a terminal, which is to be the command's own.
+	Terminal bool
+	Caller   Caller // nil: it is always wanted
 }
 
 // Starter holds what all commands share.
@@ -22,6 +25,8 @@ type Starter struct {
 	Groups      *Groups // nil without cgroup v2
 	Environment *Environment
 	Freezer     *Freezer // nil: commands are never frozen
+	// BeforeFork, if any, is called before each fork, and what it returns after it.
+	BeforeFork func() (after func())
 }
 
 // Start starts the command with the given descriptors as stdin, stdout and stderr.
@@ -37,12 +42,16 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 	argv := spec.Argv
 	if len(argv) == 0 {
 		argv = []string{account.Shell, "-lc", spec.Line}
+		if spec.Line == "" {
+			argv = argv[:2:2]
+			argv[1] = "-l"
+		}
 	}
 	dir, failed := workingDirectory(spec.Dir, account.Home, argv[0])
 	if failed != nil {
 		return nil, failed
 	}
-	env := s.Environment.merge(&account, spec.Environment)
+	env := s.Environment.merge(&account, spec)
 	program, failed := findProgram(argv[0], lookupEnv(env, "PATH"), dir)
 	if failed != nil {
 		return nil, failed
@@ -52,13 +61,19 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 	if (account.UID != 0 || account.GID != 0 || len(account.Groups) > 0) && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: account.UID, Gid: account.GID, Groups: account.Groups}
 	}
-	p, err := s.fork(program, argv, attr)
+	if spec.Terminal {
+		attr.Sys.Setctty = true // as the command's session leader, on its descriptor 0
+		if err := syscall.Fchown(int(files[0]), int(account.UID), -1); err != nil && os.Geteuid() == 0 {
+			return nil, failure(err, "Cannot give a terminal to user \""+user+"\"")
+		}
+	}
+	p, err := s.fork(program, argv, attr, spec.Caller)
 	if err != nil && spec.Dir == "" && dir != "/" && (err == syscall.EACCES || !isDirectory(dir)) {
 		// Nobody asked for the home: an image need not have the one that its passwd names, and a user who may not enter
 		// it can work elsewhere.
 		dir = "/"
 		attr.Dir = "/"
-		p, err = s.fork(program, argv, attr)
+		p, err = s.fork(program, argv, attr, spec.Caller)
 	}
 	if err != nil {
 		return nil, explain(err, program, dir)
@@ -66,7 +81,12 @@ func (s *Starter) Start(spec *Spec, files [3]uintptr) (*Process, *Failure) {
 	return p, nil
 }
 
-func (s *Starter) fork(program string, argv []string, attr *syscall.ProcAttr) (*Process, error) {
+func (s *Starter) fork(program string, argv []string, attr *syscall.ProcAttr, caller Caller) (*Process, error) {
+	// A child that is born frozen never gets to its exec, and whoever forked it waits for that without yielding.
+	if !s.Freezer.beginStart(caller) {
+		return nil, syscall.ECANCELED
+	}
+	defer s.Freezer.endStart()
 	p, err := s.forkInto(s.Groups.take(), program, argv, attr)
 	if err == syscall.EBUSY || err == syscall.EOPNOTSUPP || err == syscall.ENODEV {
 		// Root in the guest can make a cgroup unfit for processes, or remove it.
@@ -80,11 +100,11 @@ func (s *Starter) forkInto(g *group, program string, argv []string, attr *syscal
 	if g != nil {
 		placeInto(attr.Sys, g)
 	}
-	// A child that is born frozen never gets to its exec, and whoever forked it waits for that without yielding.
-	s.Freezer.enter()
-	defer s.Freezer.leave()
 	err := s.Reaper.start(p, func() (int, error) {
 		p.started = time.Now()
+		if s.BeforeFork != nil {
+			defer s.BeforeFork()()
+		}
 		pid, err := syscall.ForkExec(program, argv, attr)
 		if err == nil && g != nil && !placedAtStart {
 			_ = g.add(pid)
@@ -174,6 +194,8 @@ func explain(err error, program, dir string) *Failure {
 	switch err {
 	case syscall.ESHUTDOWN:
 		return &Failure{"ESHUTDOWN", "Cannot start a command: the VM is shutting down"}
+	case syscall.ECANCELED:
+		return &Failure{"ECANCELED", "Cannot start a command: who asked for it no longer wants it"}
 	case syscall.ENOENT:
 		return failure(err, "Cannot run program \""+program+"\": its interpreter or loader is missing")
 	case syscall.EACCES:

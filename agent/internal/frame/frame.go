@@ -39,11 +39,15 @@ const (
 	Exited  Type = 0x16
 	Failed  Type = 0x17
 	Kill    Type = 0x18
+	Resize  Type = 0x19
+	Attach  Type = 0x1a
+	Detach  Type = 0x1b
+	Skipped Type = 0x1c
 	Call    Type = 0x20
 	Reply   Type = 0x21
 )
 
-// The channels of an EXEC stream.
+// The channels of a stream.
 const (
 	Stdin  uint8 = 0
 	Stdout uint8 = 1
@@ -106,6 +110,10 @@ var rules = [256]rule{
 	Exited:  {senders: FromAgent, max: anyLength},
 	Failed:  {senders: FromAgent, max: anyLength},
 	Kill:    {senders: FromClient},
+	Resize:  {senders: FromClient, max: anyLength},
+	Attach:  {senders: FromClient, max: anyLength},
+	Detach:  {senders: FromClient},
+	Skipped: {senders: FromAgent, max: anyLength},
 	Call:    {senders: FromClient, max: anyLength},
 	Reply:   {senders: FromAgent, max: anyLength},
 }

@@ -41,7 +41,7 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 		m.untouched = false
 		m.apply(s)
 		if s.isCopy {
-			m.Freezer.Thaw() // Only now is it a machine of its own.
+			m.holds.end(m.holds.cancel(), m.Freezer.ThawCopy) // Only now is it a machine of its own.
 		}
 		return session.Result{Reply: s.reply(m.Identity.bootIDText), Copied: s.isCopy}
 	}, nil
@@ -59,11 +59,15 @@ func (m *Machine) apply(s *settings) {
 	// Whoever sees the generation rise finds the generator reseeded and the time right.
 	if s.isCopy {
 		m.Window.Copied()
+		m.leaveSSHClients()
 		s.warn("raise the generation", m.Identity.generation.raise())
 		s.warn("renew the boot id", m.Identity.renewBootID())
 	}
 	if s.environment != nil {
 		m.Starter.Environment.Set(s.environment)
+		if !s.isCopy {
+			m.renewSSHEnvironment()
+		}
 	}
 	if s.machineID != "" {
 		s.warn("write "+machineIDFile, m.Identity.write(machineIDFile, s.machineID+"\n", 0o444))

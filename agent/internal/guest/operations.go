@@ -3,8 +3,6 @@ package guest
 
 import (
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -16,13 +14,14 @@ import (
 
 // Machine is what the operations work on.
 type Machine struct {
-	Starter  *command.Starter
-	Identity *Identity
-	Network  *Network
-	Window   *session.Window
-	Freezer  *command.Freezer
-	PowerOff func()
-	Log      func(text string)
+	Starter   *command.Starter
+	Identity  *Identity
+	Network   *Network
+	Window    *session.Window
+	Freezer   *command.Freezer
+	Processes *session.Processes
+	PowerOff  func()
+	Log       func(text string)
 
 	warmth warmth
 	holds  holds
@@ -37,8 +36,10 @@ func (m *Machine) Operations() map[string]session.Operation {
 		"configure": m.configure,
 		"shutdown":  m.shutdown,
 		"settle":    m.rest,
+		"ssh":       m.startSSH,
 		"hold":      m.hold,
 		"release":   m.release,
+		"processes": m.Processes.List,
 	}
 }
 
@@ -72,17 +73,6 @@ func (m *Machine) rest([]byte) (func() session.Result, error) {
 	}, nil
 }
 
-// holds keeps hold and release in the order in which they came, although each runs in a goroutine of its own: a hold
-// that comes to run after its release must do nothing.
-type holds struct {
-	last uint64 // atomic
-
-	mu       sync.Mutex
-	released uint64
-}
-
-func (h *holds) take() uint64 { return atomic.AddUint64(&h.last, 1) }
-
 // maxHold bounds for how long a lost client is taken for a copy's.
 const maxHold = 10 * time.Minute
 
@@ -103,13 +93,16 @@ func (m *Machine) hold(payload []byte) (func() session.Result, error) {
 	if limit > maxHold {
 		limit = maxHold
 	}
-	ticket := m.holds.take()
+	ticket := m.holds.ask()
 	return func() session.Result {
-		m.holds.mu.Lock()
-		defer m.holds.mu.Unlock()
-		if ticket > m.holds.released {
+		var still *command.Standstill
+		begun := m.holds.begin(ticket, func() {
 			m.Window.Open(limit)
-			m.Freezer.Freeze(limit)
+			still = m.Freezer.Begin(limit)
+		})
+		if !begun || !m.Freezer.Finish(still) {
+			return session.Result{Failed: &command.Failure{Code: "ECANCELED",
+				Message: "Cannot hold the commands: they were let go before all of them stood still"}}
 		}
 		return session.Result{}
 	}, nil
@@ -127,18 +120,17 @@ func (m *Machine) release(payload []byte) (func() session.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ticket := m.holds.take()
+	ticket := m.holds.cancel()
 	return func() session.Result {
-		m.holds.mu.Lock()
-		defer m.holds.mu.Unlock()
-		m.holds.released = ticket
-		if clock != 0 {
-			if err := setClock(clock); err != nil {
-				m.Log("cannot set the clock: " + err.Error())
+		m.holds.end(ticket, func() {
+			if clock != 0 {
+				if err := setClock(clock); err != nil {
+					m.Log("cannot set the clock: " + err.Error())
+				}
 			}
-		}
-		m.Freezer.Thaw()
-		m.Window.Close()
+			m.Freezer.Thaw()
+			m.Window.Close()
+		})
 		return session.Result{}
 	}, nil
 }

@@ -116,6 +116,11 @@ func (s *settings) field(f frame.Field) (err error) {
 		s.warm, err = f.Flag()
 	case 24:
 		s.isCopy, err = f.Flag()
+	case 26:
+		whole := false
+		if whole, err = f.Flag(); whole && s.environment == nil {
+			s.environment = []string{}
+		}
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func (m *Machine) shutdown(payload []byte) (func() session.Result, error) {
 // end from a crash.
 func (m *Machine) Settle(grace time.Duration, closed bool) {
 	m.Starter.Reaper.Close()
-	m.Freezer.Thaw()
+	m.holds.close(m.Freezer.Thaw)
 	if !command.Idle() {
 		_ = syscall.Kill(-1, syscall.SIGTERM)
 		// A stopped process can only act on its SIGTERM when it runs.

@@ -7,10 +7,11 @@ import (
 
 // call is one CALL on its way to a REPLY.
 type call struct {
-	conn   *conn
-	id     uint32
-	size   int // of the payload, in bytes
-	answer func() Result
+	conn     *conn
+	id       uint32
+	size     int // of the payload, in bytes
+	answer   func() Result
+	exchange *Exchange // nil for an operation without data
 }
 
 func newCall(c *conn, id uint32, payload []byte) (*call, error) {
@@ -29,16 +30,24 @@ func newCall(c *conn, id uint32, payload []byte) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := func() Result {
-		return Result{Failed: &command.Failure{Code: "ENOSYS",
-			Message: "Cannot call \"" + name + "\": unknown operation"}}
-	}
+	made := &call{conn: c, id: id, size: len(payload)}
 	if operation := c.config.Operations[name]; operation != nil {
-		if answer, err = operation(payload); err != nil {
-			return nil, err
+		made.answer, err = operation(payload)
+	} else if operation := c.config.Exchanges[name]; operation != nil {
+		var answer func(*Exchange) Result
+		answer, err = operation(payload)
+		made.exchange = newExchange(c, id)
+		made.answer = func() Result { return answer(made.exchange) }
+	} else {
+		made.answer = func() Result {
+			return Result{Failed: &command.Failure{Code: "ENOSYS",
+				Message: "Cannot call \"" + name + "\": unknown operation"}}
 		}
 	}
-	return &call{conn: c, id: id, size: len(payload), answer: answer}, nil
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
 }
 
 func (c *call) run() {
@@ -61,10 +70,22 @@ func (c *call) run() {
 	result.After()
 }
 
-// handle: a call takes no further frames.
-func (c *call) handle(frame.Header, []byte) error { return errState }
+func (c *call) handle(h frame.Header, payload []byte) error {
+	if h.Type == frame.Kill {
+		c.abandon()
+		return nil
+	}
+	if c.exchange == nil {
+		return errState
+	}
+	return c.exchange.handle(h, payload)
+}
 
-// abandon: an operation runs to its end; only its answer is lost.
-func (c *call) abandon() {}
+// abandon: an operation without data runs to its end; only its answer is lost.
+func (c *call) abandon() {
+	if c.exchange != nil {
+		c.exchange.cancel()
+	}
+}
 
-func (c *call) detach() {}
+func (c *call) detach() { c.abandon() }

@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 
 func sharedStarter() *command.Starter {
 	starterOnce.Do(func() {
-		starter = &command.Starter{Reaper: command.NewReaper(), Environment: &command.Environment{}}
+		starter = &command.Starter{Reaper: command.NewReaper(), Environment: &command.Environment{},
+			Freezer: &command.Freezer{}}
 		// Without root or without cgroup v2 the commands are found by their session.
 		for _, place := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 			if starter.Groups == nil {

@@ -72,7 +72,7 @@ func (c *conn) handle(h frame.Header, payload []byte) error {
 	switch h.Type {
 	case frame.Hello:
 		return errState
-	case frame.Exec, frame.Call:
+	case frame.Exec, frame.Attach, frame.Call:
 		return c.open(h, payload)
 	}
 	if h.Stream > c.last {
@@ -198,19 +198,20 @@ func (c *conn) open(h frame.Header, payload []byte) error {
 	}
 	var opened stream
 	var run func()
-	if h.Type == frame.Exec {
-		request, err := parseExec(payload)
-		if err != nil {
-			return err
+	var err error
+	switch h.Type {
+	case frame.Exec:
+		opened, run, err = openExec(c, h.Stream, payload)
+	case frame.Attach:
+		opened, run, err = openAttach(c, h.Stream, payload)
+	default:
+		var made *call
+		if made, err = newCall(c, h.Stream, payload); err == nil {
+			opened, run = made, made.run
 		}
-		e := newExec(c, h.Stream, request)
-		opened, run = e, e.run
-	} else {
-		call, err := newCall(c, h.Stream, payload)
-		if err != nil {
-			return err
-		}
-		opened, run = call, call.run
+	}
+	if err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.streams[h.Stream] = opened

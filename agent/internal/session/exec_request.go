@@ -14,13 +14,17 @@ type execRequest struct {
 	limits      [3]uint64 // by channel; stdin's is not used
 	keepOrphans bool
 	stdin       bool
-	size        int // of the payload, in bytes
+	terminal    bool
+	size        terminalSize
+	detached    bool
+	bytes       int // of the payload
 	invalid     *command.Failure
 }
 
 func parseExec(payload []byte) (*execRequest, error) {
-	r := &execRequest{limits: [3]uint64{noLimit, noLimit, noLimit}, size: len(payload)}
+	r := &execRequest{limits: [3]uint64{noLimit, noLimit, noLimit}, bytes: len(payload)}
 	hasLine := false
+	hasLimit := false
 	err := frame.Each(payload, func(f frame.Field) (err error) {
 		var text string
 		switch f.Tag {
@@ -41,8 +45,10 @@ func parseExec(payload []byte) (*execRequest, error) {
 		case 4:
 			r.spec.User, err = f.Text()
 		case 5:
+			hasLimit = true
 			r.limits[frame.Stdout], err = f.U64()
 		case 6:
+			hasLimit = true
 			r.limits[frame.Stderr], err = f.U64()
 		case 7:
 			r.keepOrphans, err = f.Flag()
@@ -51,6 +57,11 @@ func parseExec(payload []byte) (*execRequest, error) {
 			r.spec.Line, err = f.Text()
 		case 9:
 			r.stdin, err = f.Flag()
+		case 10, 11:
+			r.terminal = true
+			err = r.size.take(f, 10, 11)
+		case 12:
+			r.detached, err = f.Flag()
 		}
 		return err
 	})
@@ -59,6 +70,12 @@ func parseExec(payload []byte) (*execRequest, error) {
 	}
 	if hasLine == (len(r.spec.Argv) > 0) {
 		r.refuse("needs either arguments or a command line")
+	}
+	if r.terminal && !r.size.valid() {
+		r.refuse("a terminal has 1 to 65535 columns and rows")
+	}
+	if r.detached && hasLimit {
+		r.refuse("the output of a detached process has no limits")
 	}
 	return r, nil
 }

@@ -4,12 +4,15 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"smolvm.dev/agent/internal/frame"
 )
 
 // files are what a command's stdin, stdout and stderr are connected to.
 type files struct {
-	stdin   duct // without an end of ours when it is /dev/null
-	outputs [2]duct
+	stdin    duct // without an end of ours when it is /dev/null
+	outputs  [2]duct
+	terminal *terminal // in place of all others, if it is there
 }
 
 // duct is a pipe between the agent and a command.
@@ -112,10 +115,18 @@ func openNull() (fd int, err error) {
 
 // child returns the command's descriptors 0 to 2.
 func (f *files) child() [3]uintptr {
+	if f.terminal != nil {
+		slave := uintptr(f.terminal.slave)
+		return [3]uintptr{slave, slave, slave}
+	}
 	return [3]uintptr{uintptr(f.stdin.theirs), uintptr(f.outputs[0].theirs), uintptr(f.outputs[1].theirs)}
 }
 
+// closeChildEnds closes what only the command needs.
 func (f *files) closeChildEnds() {
+	if f.terminal != nil {
+		return // see terminal.slave
+	}
 	if f.stdin.ours != nil {
 		_ = syscall.Close(f.stdin.theirs)
 	}
@@ -124,8 +135,22 @@ func (f *files) closeChildEnds() {
 	}
 }
 
+// pumps returns what carries the outputs to the sink.
+func (f *files) pumps(t *task, to sink) [2]*pump {
+	if f.terminal != nil {
+		p := newPump(t, to, frame.Stdout, f.terminal.master)
+		p.shared = true
+		return [2]*pump{p}
+	}
+	return [2]*pump{newPump(t, to, frame.Stdout, f.outputs[0].ours), newPump(t, to, frame.Stderr, f.outputs[1].ours)}
+}
+
 // close closes the agent's ends.
 func (f *files) close() {
+	if f.terminal != nil {
+		f.terminal.close()
+		return
+	}
 	if f.stdin.ours != nil {
 		_ = f.stdin.ours.Close()
 	}

@@ -19,14 +19,14 @@ const fionread = 0x541b // FIONREAD, <asm-generic/ioctls.h>: bytes that a pipe h
 // chunks are buffers of one frame. They are taken when there is something to read, so idle commands hold none.
 var chunks = sync.Pool{New: func() interface{} { return new([frame.HeaderSize + maxChunk]byte) }}
 
-// pump carries one output of a command to the client.
+// pump carries one output of a command to its sink.
 type pump struct {
-	exec    *exec
+	task    *task
+	sink    sink
 	channel uint8
 	file    *os.File
 	raw     syscall.RawConn
-	limit   uint64 // bytes still to be sent before the rest is dropped
-	dropped uint64
+	shared  bool // the file is a terminal, which is not the pump's alone
 
 	grown bool // the pipe is a large one
 
@@ -37,8 +37,8 @@ type pump struct {
 	err    error
 }
 
-func newPump(e *exec, channel uint8, file *os.File, limit uint64) *pump {
-	p := &pump{exec: e, channel: channel, file: file, limit: limit}
+func newPump(t *task, to sink, channel uint8, file *os.File) *pump {
+	p := &pump{task: t, sink: to, channel: channel, file: file}
 	p.raw, _ = file.SyscallConn()
 	return p
 }
@@ -46,29 +46,32 @@ func newPump(e *exec, channel uint8, file *os.File, limit uint64) *pump {
 // interrupt ends a wait for output.
 func (p *pump) interrupt() { _ = p.file.SetReadDeadline(past) }
 
-// run returns when the output has ended, or the command has and what the pipe then held is sent.
+// run returns when the output has ended, or the command has and what the pipe then held is taken.
 func (p *pump) run() {
-	defer p.file.Close()
+	if !p.shared {
+		defer p.file.Close()
+	}
 	if p.stream() {
 		// Whoever else holds the pipe open may write for ever: only what is there now counts.
 		p.drain(p.held())
 	}
 }
 
-// stream sends what comes while the command runs, and reports whether there may be more when it has ended.
+// stream carries what comes while the command runs, and reports whether there may be more when it has ended.
 func (p *pump) stream() bool {
 	attempt := p.attempt // one closure for all reads
 	for {
-		room, ended, dead := p.await(false)
-		if dead || ended {
-			return !dead
-		}
-		p.want = room
-		if err := p.raw.Read(attempt); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				continue
-			}
+		if p.want = p.sink.room(p.channel); p.want == 0 {
 			return false
+		}
+		if err := p.raw.Read(attempt); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return false
+			}
+			if p.task.hasEnded() {
+				return true
+			}
+			continue // the sink knows why
 		}
 		if !p.deliver() {
 			return false
@@ -76,14 +79,13 @@ func (p *pump) stream() bool {
 	}
 }
 
-// drain sends the next n bytes, if there are so many.
+// drain carries the next n bytes, if there are so many.
 func (p *pump) drain(n int) {
 	for n > 0 {
-		room, _, dead := p.await(true)
-		if dead {
+		if p.want = p.sink.room(p.channel); p.want == 0 {
 			return
 		}
-		if p.want = room; n < room {
+		if n < p.want {
 			p.want = n
 		}
 		_ = p.raw.Control(func(fd uintptr) { p.attempt(fd) })
@@ -92,28 +94,6 @@ func (p *pump) drain(n int) {
 		}
 		n -= p.got
 	}
-}
-
-// await waits until there is a reason to go on: credit, the end of the command or that of the connection. It
-// returns how much may be read.
-func (p *pump) await(draining bool) (room int, ended, dead bool) {
-	e := p.exec
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for p.limit > 0 && e.credit[p.channel] == 0 && !e.dead && !e.detached && (draining || !e.ended) {
-		e.changed.Wait()
-	}
-	if p.limit == 0 || e.detached {
-		return maxChunk, e.ended, e.dead // dropped output needs no credit
-	}
-	allowed := uint64(maxChunk)
-	if e.credit[p.channel] < allowed {
-		allowed = e.credit[p.channel]
-	}
-	if p.limit < allowed {
-		allowed = p.limit
-	}
-	return int(allowed), e.ended, e.dead
 }
 
 // attempt reads once; false means that there is nothing yet.
@@ -138,39 +118,19 @@ func (p *pump) attempt(fd uintptr) bool {
 	return true
 }
 
-// deliver sends or drops what was read and reports whether there can be more.
+// deliver passes on what was read and reports whether there can be more.
 func (p *pump) deliver() bool {
 	buffer := p.buffer
 	p.buffer = nil
 	defer chunks.Put(buffer)
-	if p.err != nil || p.got == 0 {
-		return false
-	}
-	if p.limit == 0 {
-		p.dropped += uint64(p.got)
-		return true
-	}
-	if p.limit != noLimit {
-		p.limit -= uint64(p.got)
-	}
-	e := p.exec
-	e.mu.Lock()
-	if e.detached {
-		e.mu.Unlock()
-		return true
-	}
-	e.credit[p.channel] -= uint64(p.got)
-	e.mu.Unlock()
-	if e.conn.outlet.sendData(buffer[:frame.HeaderSize+p.got], p.channel, e.id) == nil {
-		return true
-	}
-	// The write was cut off by the end of the connection: a detached command must not find its output closed.
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.detached
+	return p.err == nil && p.got > 0 && p.sink.put(p.channel, buffer[:frame.HeaderSize+p.got])
 }
 
+// held returns how many bytes to take when the command has ended.
 func (p *pump) held() int {
+	if p.shared {
+		return terminalHeld
+	}
 	var n int32
 	_ = p.raw.Control(func(fd uintptr) {
 		_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, fd, fionread, uintptr(unsafe.Pointer(&n)))

@@ -13,6 +13,8 @@ type Config struct {
 	Starter    *command.Starter
 	Window     *Window // nil: commands never survive their connection
 	Operations map[string]Operation
+	Exchanges  map[string]ExchangeOperation
+	Processes  *Processes   // nil: none can be detached
 	Version    string       // the agent's own
 	Log        func(string) // for what only a developer can use
 }
@@ -21,6 +23,10 @@ type Config struct {
 // quick and must keep nothing of the payload; an error there is a protocol error. The second runs in a goroutine
 // of its own.
 type Operation func(payload []byte) (answer func() Result, err error)
+
+// ExchangeOperation is an Operation that also takes data from the client, or gives data to it. The second part may
+// wait for either; it returns soon after its exchange was cancelled.
+type ExchangeOperation func(payload []byte) (answer func(*Exchange) Result, err error)
 
 // Result is the outcome of an operation. After, if any, runs when the reply has reached the host.
 type Result struct {
