@@ -20,15 +20,21 @@ try {
   exitWith(error);
 }
 
-/** Reads the table from its source, not from dist, which may be older. codes.ts imports nothing. */
+/** Reads the table from its source, not from dist, which may be older. */
 async function readTable() {
   const { default: ts } = await import("typescript");
-  const source = readFileSync(join(ROOT, "src/errors/codes.ts"), "utf8");
+  const module = await import(moduleUrl(ts, "./codes.js"));
+  return module.ERROR_CODES;
+}
+
+/** A file of src/errors as a module that can be imported, with what it imports in it. */
+function moduleUrl(ts, specifier) {
+  const source = readFileSync(join(ROOT, "src/errors", specifier.replace(/\.js$/, ".ts")), "utf8");
   const { outputText } = ts.transpileModule(source, {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
   });
-  const module = await import(`data:text/javascript;base64,${Buffer.from(outputText).toString("base64")}`);
-  return module.ERROR_CODES;
+  const whole = outputText.replaceAll(/from "(\.\/[^"]+)"/g, (_, other) => `from "${moduleUrl(ts, other)}"`);
+  return `data:text/javascript;base64,${Buffer.from(whole).toString("base64")}`;
 }
 
 function render(codes) {

@@ -16,6 +16,7 @@ const MAY_SKIP = {
   // Only compares with it; SmolVM does not need it.
   cpio: () => !isOnPath("cpio"),
   "ssh-keygen": () => !isOnPath("ssh-keygen"),
+  "ssh-client": () => !isOnPath("ssh"),
   linux: () => process.platform !== "linux",
 };
 

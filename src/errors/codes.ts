@@ -1,16 +1,9 @@
 // The one table of error codes. `docs/errors.md` is generated from it.
 
-/** What is fixed about an error code, whatever the circumstances. */
-export interface ErrorCodeInfo {
-  /** Exit status of the command line. 64 and above follow `sysexits.h` where it has a match. */
-  readonly exitStatus: number;
-  /** Whether the same call may succeed later without any change. */
-  readonly retryable: boolean;
-  /** What it means, one sentence. */
-  readonly meaning: string;
-  /** What to do about it unless the error itself says something more precise. */
-  readonly hint: string;
-}
+import { ERRNO_CODES } from "./errno-codes.js";
+import type { ErrorCodeInfo } from "./error-code-info.js";
+
+export type { ErrorCodeInfo } from "./error-code-info.js";
 
 const table = {
   INVALID_CONFIG: {
@@ -142,8 +135,38 @@ const table = {
   STORAGE_FAILED: {
     exitStatus: 74,
     retryable: false,
-    meaning: "The state database or a file of the state directory could not be read or written.",
-    hint: "Check free space and permissions of the state directory.",
+    meaning: "The state database, or a file of the host, could not be read or written.",
+    hint: "Check free space and permissions, of the state directory and of the path in the details.",
+  },
+  COMMAND_REFUSED: {
+    exitStatus: 77,
+    retryable: false,
+    meaning: "A beforeRun hook refused the command; the guest saw nothing of it.",
+    hint: "Read the hook's reason in the details; change the command or the hook.",
+  },
+  PROCESS_NOT_FOUND: {
+    exitStatus: 66,
+    retryable: false,
+    meaning: "No detached process of this id is in the VM, running or among the last that ended.",
+    hint: "List the processes with `vm.processes.list()`.",
+  },
+  TRANSFER_FAILED: {
+    exitStatus: 74,
+    retryable: false,
+    meaning: "A tree of files that was copied breaks the rules, or ended early; nothing was written.",
+    hint: "Read the details; a guest that sends such a tree is hostile or broken.",
+  },
+  SSH_FAILED: {
+    exitStatus: 74,
+    retryable: true,
+    meaning: "The VM's SSH server could not be started or reached.",
+    hint: "Check that the image has sshd; the VM's log may say more.",
+  },
+  MOUNT_FAILED: {
+    exitStatus: 74,
+    retryable: false,
+    meaning: "A directory of the host could not be mounted in the guest.",
+    hint: "Check that the directory exists and can be read, and the guest path in the details.",
   },
   UNSUPPORTED: {
     exitStatus: 69,
@@ -163,6 +186,7 @@ const table = {
     meaning: "A defect in SmolVM.",
     hint: "Report it with the message and the stack.",
   },
+  ...ERRNO_CODES,
 } as const satisfies Record<string, ErrorCodeInfo>;
 
 /** Every code a {@link SmolVMError} can carry. */

@@ -85,10 +85,7 @@ function settingsFields({ network, sshHostKey, ...settings }: GuestSettings): Fi
   const fields = new FieldWriter()
     .text(10, settings.hostname)
     .bytes(11, randomBytes(ENTROPY_BYTES))
-    .texts(
-      13,
-      Object.entries(settings.env).map(([key, value]) => `${key}=${value}`),
-    )
+    .texts(13, entriesOf(settings.env))
     .text(19, settings.machineId)
     .flag(20, settings.growRoot)
     .text(22, sshHostKey?.privateKey)
@@ -123,4 +120,21 @@ function lagMs(reply: FieldReader): number {
  */
 export async function setGuestClock(connection: GuestConnection, deadline: Deadline): Promise<FieldReader> {
   return connection.call("configure", withClock(new FieldWriter()), deadline);
+}
+
+/**
+ * Replaces the environment of all later commands.
+ *
+ * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
+ */
+export async function setGuestEnvironment(
+  connection: GuestConnection,
+  env: Readonly<Record<string, string>>,
+  deadline: Deadline,
+): Promise<void> {
+  await connection.call("configure", new FieldWriter().texts(13, entriesOf(env)).flag(26, true), deadline);
+}
+
+function entriesOf(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env).map(([key, value]) => `${key}=${value}`);
 }

@@ -8,12 +8,16 @@ import { type Deferred, deferred } from "../base/deferred.js";
 import { within } from "../base/within.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { waitError } from "../errors/wait-errors.js";
+import type { OutputSink } from "./byte-receiver.js";
+import { CallExchange, type ExchangeOptions } from "./call-exchange.js";
 import { type ExecRequest, encodeExecRequest } from "./exec-request.js";
-import { ExecStream, type OutputSink } from "./exec-stream.js";
+import { ExecStream, type RefusalError } from "./exec-stream.js";
 import { FieldReader, FieldWriter } from "./fields.js";
-import { type Frame, PROTOCOL_VERSION } from "./frame.js";
+import { type Frame, type FrameName, PROTOCOL_VERSION } from "./frame.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FrameWriter } from "./frame-writer.js";
+import { SimpleCall } from "./simple-call.js";
+import type { ClientStream, StreamTransport } from "./stream-transport.js";
 import { violation } from "./violation.js";
 
 const NONCE_BYTES = 16;
@@ -22,13 +26,6 @@ const NONCE_BYTES = 16;
  * never has more streams open than this.
  */
 const FORGOTTEN_CALLS_LIMIT = 256;
-
-/** A stream that waits for one answer. */
-interface PendingCall {
-  readonly kind: "call";
-  readonly operation: string;
-  readonly reply: Deferred<FieldReader>;
-}
 
 /** A socket that can let the program end while it is idle. */
 interface Referable {
@@ -39,8 +36,9 @@ interface Referable {
 export class GuestConnection {
   readonly #socket: Duplex & Referable;
   readonly #writer: FrameWriter;
+  readonly #transport: StreamTransport;
   readonly #decoder: FrameDecoder;
-  readonly #streams = new Map<number, ExecStream | PendingCall>();
+  readonly #streams = new Map<number, ClientStream>();
   /** Streams of calls whose answer comes too late for anybody. */
   readonly #forgotten = new Set<number>();
   readonly #welcomed = deferred<void>();
@@ -54,6 +52,11 @@ export class GuestConnection {
   private constructor(socket: Duplex, nonce: Buffer) {
     this.#socket = socket;
     this.#writer = new FrameWriter(socket);
+    this.#transport = {
+      send: (frame) => this.#writer.send(frame),
+      drained: () => this.#drained(),
+      close: (why) => this.#end(closedError(why)),
+    };
     this.#decoder = new FrameDecoder(nonce);
     this.#welcomed.promise.catch(() => {});
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
@@ -106,15 +109,22 @@ export class GuestConnection {
   exec(request: ExecRequest, sink: OutputSink): ExecStream {
     const payload = encodeExecRequest(request);
     const id = this.#openStreamId();
-    const transport = {
-      send: this.#writer.send.bind(this.#writer),
-      drained: () => this.#drained(),
-      close: (why: string) => this.#end(closedError(why)),
-    };
-    const stream = new ExecStream(id, transport, sink);
-    this.#streams.set(id, stream);
-    this.#updateReference();
-    this.#writer.send({ name: "exec", stream: id, payload });
+    const stream = new ExecStream(id, this.#transport, sink, notStarted);
+    this.#open(id, stream, { name: "exec", payload });
+    return stream;
+  }
+
+  /**
+   * Opens a view of a detached process.
+   *
+   * @param offset Where its output is to begin, in bytes; default the oldest that is kept.
+   * @returns Its stream. `exited` rejects with `PROCESS_NOT_FOUND` when there is no such process.
+   * @throws {CHANNEL_CLOSED}
+   */
+  attach(processId: string, offset: bigint | undefined, sink: OutputSink): ExecStream {
+    const id = this.#openStreamId();
+    const stream = new ExecStream(id, this.#transport, sink, notAttached(processId));
+    this.#open(id, stream, { name: "attach", payload: new FieldWriter().text(1, processId).u64(2, offset).finish() });
     return stream;
   }
 
@@ -122,20 +132,28 @@ export class GuestConnection {
    * Calls an operation of the agent itself. Whoever stops waiting for its answer leaves the operation to go on.
    *
    * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED}
-   * @throws {INTERNAL} when the agent refused it.
+   * @throws {INTERNAL} as a {@link GuestRefusal} when the agent refused it.
    */
   async call(operation: string, fields: FieldWriter, deadline: Deadline): Promise<FieldReader> {
     const id = this.#openStreamId();
-    const reply = deferred<FieldReader>();
-    reply.promise.catch(() => {});
-    this.#streams.set(id, { kind: "call", operation, reply });
-    this.#updateReference();
-    const head = new FieldWriter().text(1, operation).finish();
-    this.#writer.send({ name: "call", stream: id, payload: Buffer.concat([head, fields.finish()]) });
-    return within(reply.promise, deadline, () => {
+    const call = new SimpleCall(operation);
+    this.#open(id, call, { name: "call", payload: callPayload(operation, fields) });
+    return within(call.reply, deadline, () => {
       this.#forget(id);
       throw waitError(`Guest operation "${operation}"`, deadline);
     });
+  }
+
+  /**
+   * Calls an operation that takes or gives data. It is cancelled when the deadline passes.
+   *
+   * @throws {CHANNEL_CLOSED} All else is told by the exchange's `reply`.
+   */
+  exchange(operation: string, fields: FieldWriter, options: ExchangeOptions): CallExchange {
+    const id = this.#openStreamId();
+    const exchange = new CallExchange(id, operation, this.#transport, options);
+    this.#open(id, exchange, { name: "call", payload: callPayload(operation, fields) });
+    return exchange;
   }
 
   /** Ends the connection; commands that still run are killed by the agent. Closing twice is fine. */
@@ -147,6 +165,12 @@ export class GuestConnection {
     if (!this.#isOpen) throw closedError("it had ended before");
     this.#lastStream += 1;
     return this.#lastStream;
+  }
+
+  #open(id: number, stream: ClientStream, frame: { readonly name: FrameName; readonly payload: Buffer }): void {
+    this.#streams.set(id, stream);
+    this.#updateReference();
+    this.#writer.send({ ...frame, stream: id });
   }
 
   #receive(chunk: Buffer): void {
@@ -173,7 +197,7 @@ export class GuestConnection {
     const isAnswer = frame.name === "reply" || frame.name === "failed";
     if (stream === undefined && isAnswer && this.#forgotten.delete(frame.stream)) return;
     if (stream === undefined) throw violation(`frame ${frame.name} for stream ${frame.stream}, which is not open`);
-    if (this.#deliver(stream, frame)) {
+    if (deliver(stream, frame)) {
       this.#streams.delete(frame.stream);
       this.#updateReference();
     }
@@ -187,27 +211,11 @@ export class GuestConnection {
     if (version === PROTOCOL_VERSION) this.#welcomed.resolve();
   }
 
-  /** @returns True when the frame ended its stream. */
-  #deliver(stream: ExecStream | PendingCall, frame: Frame): boolean {
-    if (frame.name === "failed") {
-      const fields = new FieldReader(frame.payload);
-      failStream(stream, fields.text(1) ?? "EIO", fields.text(2) ?? "");
-      return true;
-    }
-    if (stream instanceof ExecStream) return stream.accept(frame);
-    if (frame.name !== "reply") throw violation(`frame ${frame.name} does not answer a call`);
-    stream.reply.resolve(new FieldReader(frame.payload));
-    return true;
-  }
-
   #end(reason: SmolVMError): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#welcomed.reject(reason);
-    for (const stream of this.#streams.values()) {
-      if (stream instanceof ExecStream) stream.fail(reason);
-      else stream.reply.reject(reason);
-    }
+    for (const stream of this.#streams.values()) stream.fail(reason);
     this.#streams.clear();
     this.#forgotten.clear();
     this.#socket.destroy();
@@ -243,18 +251,31 @@ export class GuestConnection {
   }
 }
 
-function failStream(stream: ExecStream | PendingCall, errno: string, message: string): void {
-  if (stream instanceof ExecStream) {
-    stream.fail(
-      new SmolVMError("COMMAND_FAILED", `Cannot run the command: ${message} (${errno})`, {
-        details: { errno },
-        hint: "The command did not start; details.errno says why.",
-      }),
-    );
-  } else {
-    const text = `The guest agent refused "${stream.operation}": ${message} (${errno})`;
-    stream.reply.reject(new SmolVMError("INTERNAL", text, { details: { errno } }));
-  }
+/** @returns True when the frame ended its stream. */
+function deliver(stream: ClientStream, frame: Frame): boolean {
+  if (frame.name !== "failed") return stream.accept(frame);
+  const fields = new FieldReader(frame.payload);
+  stream.refuse(fields.text(1) ?? "EIO", fields.text(2) ?? "");
+  return true;
+}
+
+function callPayload(operation: string, fields: FieldWriter): Buffer {
+  return Buffer.concat([new FieldWriter().text(1, operation).finish(), fields.finish()]);
+}
+
+const notStarted: RefusalError = (errno, message) =>
+  new SmolVMError("COMMAND_FAILED", `Cannot run the command: ${message} (${errno})`, {
+    details: { errno },
+    hint: "The command did not start; details.errno says why.",
+  });
+
+function notAttached(processId: string): RefusalError {
+  return (errno, message) =>
+    errno === "ESRCH"
+      ? new SmolVMError("PROCESS_NOT_FOUND", `Cannot attach to process "${processId}": the VM has none of this id`, {
+          details: { processId },
+        })
+      : notStarted(errno, message);
 }
 
 function closedError(why: string, cause?: unknown): SmolVMError {

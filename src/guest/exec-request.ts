@@ -4,7 +4,7 @@ import { SmolVMError } from "../errors/smolvm-error.js";
 import { FieldWriter } from "./fields.js";
 import { CLIENT_CONTROL_LIMIT_BYTES } from "./frame.js";
 
-/** A program with its arguments, or a line for the user's login shell. */
+/** A program with its arguments, or a line for the user's login shell; an empty line is that shell itself. */
 export type GuestCommand = { readonly argv: readonly string[] } | { readonly shellLine: string };
 
 /** A command as the agent is asked to run it. */
@@ -21,6 +21,16 @@ export interface ExecRequest {
   readonly keepOrphans?: boolean | undefined;
   /** Whether stdin comes from the client; `/dev/null` otherwise. */
   readonly hasStdin: boolean;
+  /** Gives it a pseudo-terminal of this size; all output is stdout then. */
+  readonly pty?: PtySize | undefined;
+  /** Makes it a process of the VM rather than of this connection. */
+  readonly isDetached?: boolean | undefined;
+}
+
+/** Size of a terminal in characters, 1 to 65 535 each. */
+export interface PtySize {
+  readonly cols: number;
+  readonly rows: number;
 }
 
 /**
@@ -42,6 +52,7 @@ export function encodeExecRequest(request: ExecRequest): Buffer {
     fields.u64(5, limit).u64(6, limit);
   }
   fields.flag(7, request.keepOrphans).flag(9, request.hasStdin);
+  fields.u32(10, request.pty?.cols).u32(11, request.pty?.rows).flag(12, request.isDetached);
   if (fields.sizeBytes > CLIENT_CONTROL_LIMIT_BYTES) {
     throw new SmolVMError("COMMAND_FAILED", `Cannot run the command: its arguments and environment are too long`, {
       details: { errno: "E2BIG", sizeBytes: fields.sizeBytes, limitBytes: CLIENT_CONTROL_LIMIT_BYTES },

@@ -1,30 +1,17 @@
-// One running command on a connection: stdin with credit, outputs with credit, and how it ended.
+// One running command on a connection: its stdin, its outputs, and how it ended. Also a view of a detached process.
 
-import { deferred } from "../base/deferred.js";
+import { type Deferred, deferred } from "../base/deferred.js";
 import type { SmolVMError } from "../errors/smolvm-error.js";
+import { ByteReceiver, type OutputSink } from "./byte-receiver.js";
+import { ByteSender } from "./byte-sender.js";
 import { FieldReader, FieldWriter } from "./fields.js";
-import { CHANNEL, type Frame, INITIAL_CREDIT_BYTES } from "./frame.js";
-import { nextChunkBytes, type OutgoingFrame } from "./frame-writer.js";
+import type { Frame } from "./frame.js";
 import { type GuestSignal, signalNumber } from "./linux-signals.js";
+import { type ClientStream, KILL_LIMIT_MS, type StreamTransport } from "./stream-transport.js";
 import { violation } from "./violation.js";
 
-/** Credit is returned once this much of an output has been consumed, in bytes. */
-const CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES / 4;
-/** Most credit an agent may have granted us at once, in bytes: more is nonsense. */
-const CREDIT_LIMIT_BYTES = 2 ** 31;
-/**
- * How long the agent may take to say that a killed command is dead, in milliseconds. It waits for credit before that,
- * so a sink that holds its command back counts too.
- */
-export const KILL_LIMIT_MS = 10_000;
 /** Signal numbers of Linux end here (signal(7)). */
 const LAST_SIGNAL = 64;
-
-/** Which output a piece of data came from. */
-export type OutputStream = "stdout" | "stderr";
-
-/** Takes output as it comes; a promise holds the guest's writer back until it resolves. */
-export type OutputSink = (stream: OutputStream, data: Buffer) => void | Promise<void>;
 
 /** How a command ended in the guest. */
 export type ExecExit = { readonly droppedBytes: bigint } & (
@@ -32,37 +19,55 @@ export type ExecExit = { readonly droppedBytes: bigint } & (
   | { readonly signal: number }
 );
 
-/** What an exec stream needs of its connection. */
-export interface StreamTransport {
-  send(frame: OutgoingFrame): boolean;
-  /** Resolves when the lane takes more. */
-  drained(): Promise<void>;
-  /** Ends the connection, and with it everything that runs on it. */
-  close(why: string): void;
+/** What the agent says of a command that has started. */
+export interface ExecStart {
+  /** Process id in the guest. */
+  readonly pid: number;
+  /** Of a detached process: its id. */
+  readonly processId: string | undefined;
+  /** Of a detached process: where the output that comes begins, in bytes. */
+  readonly offset: bigint;
 }
 
-export class ExecStream {
+/** What becomes of a stream that the agent refuses. */
+export type RefusalError = (errno: string, message: string) => SmolVMError;
+
+/** Ids of detached processes (docs/guest-protocol.md, "Detached processes"). */
+export const PROCESS_ID_PATTERN = /^[0-9a-f]{8}$/;
+
+export class ExecStream implements ClientStream {
   readonly #id: number;
   readonly #transport: StreamTransport;
-  readonly #sink: OutputSink;
-  readonly #exited = deferred<ExecExit>();
-  readonly #stdinClosed = deferred<void>();
-  readonly #unconsumedBytes = { stdout: 0, stderr: 0 };
-  readonly #creditDueBytes = { stdout: 0, stderr: 0 };
-  #consumed: Promise<void> = Promise.resolve();
-  #stdinCreditBytes = INITIAL_CREDIT_BYTES;
-  #wakeStdin: (() => void) | undefined;
-  #pid: number | undefined;
+  readonly #refusal: RefusalError;
+  readonly #started: Deferred<ExecStart> = deferred();
+  readonly #exited: Deferred<ExecExit> = deferred();
+  readonly #sender: ByteSender;
+  readonly #receiver: ByteReceiver;
+  #start: ExecStart | undefined;
+  #offset = 0n;
   #hasEnded = false;
-  #takesStdin = true;
-  #hasSinkFailed = false;
+  #isDetaching = false;
   #killTimer: NodeJS.Timeout | undefined;
 
-  constructor(id: number, transport: StreamTransport, sink: OutputSink) {
+  /** @param refusal Words why it could not be started or attached to. */
+  constructor(id: number, transport: StreamTransport, sink: OutputSink, refusal: RefusalError) {
     this.#id = id;
     this.#transport = transport;
-    this.#sink = sink;
-    this.#exited.promise.catch(() => {}); // Whoever awaits it sees the error; nobody need.
+    this.#refusal = refusal;
+    this.#sender = new ByteSender(id, transport);
+    const counted: OutputSink = async (stream, data) => {
+      this.#offset += BigInt(data.length);
+      await sink(stream, data);
+    };
+    this.#receiver = new ByteReceiver(id, transport, counted, (error) => this.abandon(error));
+    // Whoever awaits them sees the error; nobody need.
+    this.#started.promise.catch(() => {});
+    this.#exited.promise.catch(() => {});
+  }
+
+  /** Settles when the agent has started the command or could not. */
+  get started(): Promise<ExecStart> {
+    return this.#started.promise;
   }
 
   /** Settles after the last output has been consumed. */
@@ -72,41 +77,32 @@ export class ExecStream {
 
   /** Process id in the guest, once the agent has said so. */
   get pid(): number | undefined {
-    return this.#pid;
+    return this.#start?.pid;
+  }
+
+  /** Where in the output of a detached process the next piece begins that was not given to the sink, in bytes. */
+  get offset(): bigint {
+    return this.#offset;
   }
 
   /** False once the command has ended or was killed. */
   get takesStdin(): boolean {
-    return this.#takesStdin;
+    return this.#sender.isOpen;
   }
 
   /** Resolves when {@link takesStdin} becomes false. */
   get stdinClosed(): Promise<void> {
-    return this.#stdinClosed.promise;
+    return this.#sender.closed;
   }
 
   /** Sends stdin, waiting for the guest to take it. Bytes that come after the command's end are dropped. */
-  async writeStdin(data: Uint8Array): Promise<void> {
-    let rest = Buffer.from(data.buffer, data.byteOffset, data.length);
-    while (rest.length > 0 && this.#takesStdin) {
-      if (this.#stdinCreditBytes === 0) {
-        await new Promise<void>((resolve) => {
-          this.#wakeStdin = resolve;
-        });
-        continue;
-      }
-      const sizeBytes = nextChunkBytes(rest, this.#stdinCreditBytes);
-      this.#stdinCreditBytes -= sizeBytes;
-      const payload = rest.subarray(0, sizeBytes);
-      const hasRoom = this.#transport.send({ name: "data", stream: this.#id, channel: CHANNEL.stdin, payload });
-      rest = rest.subarray(sizeBytes);
-      if (!hasRoom) await this.#transport.drained();
-    }
+  writeStdin(data: Uint8Array): Promise<void> {
+    return this.#sender.write(data);
   }
 
   /** Closes the command's stdin. */
   endStdin(): void {
-    if (this.#takesStdin) this.#transport.send({ name: "end", stream: this.#id, channel: CHANNEL.stdin });
+    this.#sender.end();
   }
 
   /** Signals the command's process group. */
@@ -116,6 +112,13 @@ export class ExecStream {
     this.#transport.send({ name: "signal", stream: this.#id, payload });
   }
 
+  /** Tells a command with a PTY the size of its terminal. */
+  resize(size: { readonly cols: number; readonly rows: number }): void {
+    if (this.#hasEnded) return;
+    const payload = new FieldWriter().u32(1, size.cols).u32(2, size.rows).finish();
+    this.#transport.send({ name: "resize", stream: this.#id, payload });
+  }
+
   /**
    * SIGKILL for every process of the command, wherever it moved. Unless the agent confirms it within
    * {@link KILL_LIMIT_MS}, the connection is ended: the agent then kills everything of it, and nothing here waits on.
@@ -123,116 +126,106 @@ export class ExecStream {
   kill(): void {
     if (this.#hasEnded) return;
     this.#transport.send({ name: "kill", stream: this.#id });
-    this.#closeStdin();
-    this.#killTimer ??= setTimeout(
-      () => this.#transport.close(`it did not confirm within ${KILL_LIMIT_MS} ms that a command was killed`),
-      KILL_LIMIT_MS,
-    ).unref();
+    this.#sender.close();
+    this.#expectEnd("a command was killed");
   }
 
-  /** Nobody wants the command any more: kills it, and {@link exited} rejects with the reason. */
+  /** Ends this view of a detached process, which goes on; {@link exited} rejects with the reason. */
+  detach(reason: unknown): void {
+    if (this.#hasEnded || this.#isDetaching) return;
+    this.#isDetaching = true;
+    this.#transport.send({ name: "detach", stream: this.#id });
+    this.#sender.close();
+    this.#expectEnd("a process was let go");
+    this.#exited.reject(reason);
+  }
+
+  /** Nobody wants the command any more: kills it, or lets it go if it is detached; {@link exited} rejects with the reason. */
   abandon(reason: unknown): void {
+    if (this.#start?.processId !== undefined) {
+      this.detach(reason);
+      return;
+    }
     this.kill();
     this.#exited.reject(reason);
   }
 
-  /**
-   * Takes a frame of this stream.
-   *
-   * @returns True when the stream has ended with it.
-   * @throws {PROTOCOL_ERROR} when the frame is not allowed now.
-   */
   accept(frame: Frame): boolean {
     switch (frame.name) {
       case "started":
-        if (this.#pid !== undefined) throw violation("a command started twice");
-        this.#pid = new FieldReader(frame.payload).u32(1) ?? 0;
+        this.#acceptStart(frame);
         return false;
       case "data":
-        this.#acceptData(frame);
+        if (this.#isDetaching) return false;
+        this.#receiver.accept(frame);
         return false;
       case "end":
         return false; // EXITED says all there is to know.
       case "credit":
-        this.#acceptCredit(frame);
+        this.#sender.acceptCredit(frame);
+        return false;
+      case "skipped":
+        this.#acceptSkip(frame);
         return false;
       case "exited":
         this.#end(decodeExit(frame.payload));
+        return true;
+      case "reply":
+        if (!this.#isDetaching) throw violation("a command ended with a reply");
+        this.#markEnded();
         return true;
       default:
         throw violation(`frame ${frame.name} does not belong to a command`);
     }
   }
 
-  /** Ends the stream because the command could not be started or the connection is gone. */
+  refuse(errno: string, message: string): void {
+    this.fail(this.#refusal(errno, message));
+  }
+
   fail(error: SmolVMError): void {
     if (this.#hasEnded) return;
     this.#markEnded();
+    this.#started.reject(error);
     this.#exited.reject(error);
   }
 
-  #acceptData(frame: Frame): void {
-    const stream = outputStream(frame.channel);
-    this.#unconsumedBytes[stream] += frame.payload.length;
-    if (this.#unconsumedBytes[stream] > INITIAL_CREDIT_BYTES) throw violation(`${stream} exceeds its credit`);
-    this.#consumed = this.#consumed.then(async () => {
-      await this.#sink(stream, frame.payload);
-      this.#returnCredit(stream, frame.payload.length);
-    });
-    this.#consumed.catch((error: unknown) => {
-      if (this.#hasSinkFailed) return;
-      this.#hasSinkFailed = true;
-      this.abandon(error);
-    });
+  #acceptStart(frame: Frame): void {
+    if (this.#start !== undefined) throw violation("a command started twice");
+    const fields = new FieldReader(frame.payload);
+    const processId = fields.text(2);
+    if (processId !== undefined && !PROCESS_ID_PATTERN.test(processId)) throw violation("malformed id of a process");
+    this.#start = { pid: fields.u32(1) ?? 0, processId, offset: fields.u64(3) ?? 0n };
+    this.#offset = this.#start.offset;
+    this.#started.resolve(this.#start);
   }
 
-  #returnCredit(stream: OutputStream, sizeBytes: number): void {
-    this.#creditDueBytes[stream] += sizeBytes;
-    if (this.#creditDueBytes[stream] < CREDIT_STEP_BYTES || this.#hasEnded) return;
-    const payload = Buffer.allocUnsafe(4);
-    payload.writeUInt32BE(this.#creditDueBytes[stream]);
-    this.#unconsumedBytes[stream] -= this.#creditDueBytes[stream];
-    this.#creditDueBytes[stream] = 0;
-    this.#transport.send({ name: "credit", stream: this.#id, channel: CHANNEL[stream], payload });
-  }
-
-  #acceptCredit(frame: Frame): void {
-    if (frame.payload.length !== 4 || frame.channel !== CHANNEL.stdin) throw violation("malformed credit");
-    this.#stdinCreditBytes += frame.payload.readUInt32BE(0);
-    if (this.#stdinCreditBytes > CREDIT_LIMIT_BYTES) throw violation("more credit than can be used");
-    this.#wake();
+  #acceptSkip(frame: Frame): void {
+    const offset = new FieldReader(frame.payload).u64(1);
+    if (this.#start?.processId === undefined || offset === undefined) throw violation("malformed skip");
+    this.#receiver.inOrder(() => {
+      this.#offset = offset;
+    });
   }
 
   #end(exit: ExecExit): void {
     this.#markEnded();
-    this.#consumed.then(
-      () => this.#exited.resolve(exit),
-      () => {}, // The sink's error was reported already.
-    );
+    this.#receiver.inOrder(() => this.#exited.resolve(exit));
+  }
+
+  #expectEnd(what: string): void {
+    this.#killTimer ??= setTimeout(
+      () => this.#transport.close(`it did not confirm within ${KILL_LIMIT_MS} ms that ${what}`),
+      KILL_LIMIT_MS,
+    ).unref();
   }
 
   #markEnded(): void {
     this.#hasEnded = true;
     clearTimeout(this.#killTimer);
-    this.#closeStdin();
+    this.#sender.close();
+    this.#receiver.close();
   }
-
-  #closeStdin(): void {
-    this.#takesStdin = false;
-    this.#stdinClosed.resolve();
-    this.#wake();
-  }
-
-  #wake(): void {
-    this.#wakeStdin?.();
-    this.#wakeStdin = undefined;
-  }
-}
-
-function outputStream(channel: number): OutputStream {
-  if (channel === CHANNEL.stdout) return "stdout";
-  if (channel === CHANNEL.stderr) return "stderr";
-  throw violation(`data on channel ${channel}`);
 }
 
 function decodeExit(payload: Buffer): ExecExit {

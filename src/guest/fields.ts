@@ -80,6 +80,10 @@ export class FieldReader {
     return this.#fields.get(tag)?.[0];
   }
 
+  allBytes(tag: number): readonly Buffer[] {
+    return this.#fields.get(tag) ?? [];
+  }
+
   text(tag: number): string | undefined {
     return this.bytes(tag)?.toString("utf8");
   }

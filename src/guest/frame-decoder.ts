@@ -27,6 +27,7 @@ const FROM_AGENT = new Set<FrameName>([
   "credit",
   "exited",
   "failed",
+  "skipped",
   "reply",
 ]);
 

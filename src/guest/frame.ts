@@ -32,6 +32,10 @@ export const FRAME_TYPE = {
   exited: 0x16,
   failed: 0x17,
   kill: 0x18,
+  resize: 0x19,
+  attach: 0x1a,
+  detach: 0x1b,
+  skipped: 0x1c,
   call: 0x20,
   reply: 0x21,
 } as const;
@@ -41,7 +45,7 @@ const ON_CONNECTION = new Set<FrameName>(["hello", "welcome", "fatal"]);
 /** Types whose channel has a meaning. */
 const WITH_CHANNEL = new Set<FrameName>(["data", "end", "credit"]);
 /** Payload bytes of types that have exactly so many. */
-const EXACT_BYTES: Partial<Readonly<Record<FrameName, number>>> = { end: 0, kill: 0, credit: 4 };
+const EXACT_BYTES: Partial<Readonly<Record<FrameName, number>>> = { end: 0, kill: 0, detach: 0, credit: 4 };
 
 const NAME_BY_TYPE = new Map<number, FrameName>(
   Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as FrameName]),
@@ -49,7 +53,7 @@ const NAME_BY_TYPE = new Map<number, FrameName>(
 
 export type FrameName = keyof typeof FRAME_TYPE;
 
-/** Channels of a command's stream. */
+/** Channels of a stream. */
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2 } as const;
 
 /** One frame. */

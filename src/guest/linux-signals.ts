@@ -50,3 +50,8 @@ export function signalNumber(name: GuestSignal): number {
 export function signalName(number: number): string {
   return NAME_BY_NUMBER.get(number) ?? `SIG${number}`;
 }
+
+/** Whether a value is the name of a signal. */
+export function isGuestSignal(value: unknown): value is GuestSignal {
+  return typeof value === "string" && Object.hasOwn(NUMBER_BY_NAME, value);
+}

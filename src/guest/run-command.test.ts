@@ -1,8 +1,10 @@
 import { PassThrough } from "node:stream";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Deadline } from "../base/deadline.js";
+import type { CommandInput } from "./command-input.js";
+import type { CommandResult } from "./command-result.js";
 import { FieldReader } from "./fields.js";
-import { type CommandInput, type CommandResult, type RunRequest, runCommand } from "./run-command.js";
+import { type RunRequest, runCommand } from "./run-command.js";
 import { FakeAgent } from "./testing/fake-agent.js";
 
 const ample = () => Deadline.after(5_000);
@@ -15,9 +17,7 @@ async function* brokenInput(): AsyncGenerator<string> {
 
 const tick = () => new Promise((resolve) => setTimeout(resolve, 10));
 
-afterEach(() => {
-  vi.useRealTimers();
-});
+afterEach(() => void vi.useRealTimers());
 
 test("a command that says something and exits", async () => {
   const { agent, connection } = await FakeAgent.connected();
