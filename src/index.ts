@@ -5,6 +5,7 @@ export type { WaitOptions } from "./base/deadline.js";
 export { PHASE_CHANNEL, type PhaseEvent } from "./base/phases.js";
 export type { ProgressEvent, ProgressListener } from "./base/progress.js";
 export { ERROR_CODES, type ErrorCode, type ErrorCodeInfo } from "./errors/codes.js";
+export { GuestFileError } from "./errors/guest-file-error.js";
 export { type ErrorDetails, isSmolVMError, SmolVMError } from "./errors/smolvm-error.js";
 export { diagnoseHost, reconcile, type SetupOptions, type SetupReport, setupHost } from "./sdk/host.js";
 export {
@@ -21,26 +22,45 @@ export { type ForkResult, SmolVM, SmolVM as VM, type StartOptions, type StateOpt
 export { SmolVMPool } from "./sdk/smolvm-pool.js";
 export type { SnapshotLookupOptions } from "./sdk/snapshots.js";
 export {
+  type AttachOptions,
   type BootImage,
   type BootOptions,
   type CheckpointInfo,
   CommandError,
+  type CommandHooks,
+  type CommandInput,
   type CommandOptions,
   type CommandResult,
   type CreateOptions,
   type DeletedVm,
   type DoctorReport,
+  type DownloadOptions,
   type ForkOptions,
+  type GuestFiles,
+  type GuestPath,
+  GuestProcess,
+  type GuestSignal,
+  type HookAnswer,
+  type HookedCommand,
   type ImageInfo,
   type PoolOptions,
   type PoolStats,
+  type ProcessInfo,
+  type ProcessOutput,
   type PruneResult,
+  type PtySize,
   type ReconcileItem,
   type ReconcileReport,
   type RemovedEntry,
+  type SkippedEntry,
   type SnapshotInfo,
   type SnapshotOptions,
+  type SpawnOptions,
+  type SshAccess,
   type TemplateInfo,
+  type TransferProgress,
+  type TransferResult,
+  type UploadOptions,
   type VMConfig,
   type VMInfo,
   type VmFailure,
@@ -48,4 +68,6 @@ export {
   type VmStatus,
   type VmTransition,
 } from "./sdk/types.js";
+export type { VmEnv } from "./sdk/vm-env.js";
 export { VmManager } from "./sdk/vm-manager.js";
+export type { VmProcesses } from "./sdk/vm-processes.js";

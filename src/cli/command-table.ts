@@ -12,6 +12,7 @@ export interface CommandEntry {
 
 /** Summaries of the words that only hold other commands. */
 export const GROUPS: Readonly<Record<string, string>> = {
+  env: "the environment of a microVM's commands",
   snapshot: "keep a microVM as it is now, and go on from there",
   image: "build, look at and remove images",
 };
@@ -32,6 +33,16 @@ export const COMMANDS: readonly CommandEntry[] = [
   { path: "resume", summary: "let paused microVMs run on", load: () => import("./commands/resume.js") },
   { path: "delete", summary: "stop and delete microVMs", load: () => import("./commands/delete.js") },
   { path: "exec", summary: "run a command in a running microVM", load: () => import("./commands/exec.js") },
+  { path: "shell", summary: "open a microVM's login shell", load: () => import("./commands/shell.js") },
+  { path: "ssh", summary: "connect to a microVM with OpenSSH's client", load: () => import("./commands/ssh.js") },
+  { path: "cp", summary: "copy files to or from a microVM", load: () => import("./commands/cp.js") },
+  {
+    path: "env set",
+    summary: "set variables of all later commands of a microVM",
+    load: () => import("./commands/env-set.js"),
+  },
+  { path: "env unset", summary: "remove variables", load: () => import("./commands/env-unset.js") },
+  { path: "env list", summary: "list the variables", load: () => import("./commands/env-list.js") },
   { path: "logs", summary: "show the end of a microVM's serial console", load: () => import("./commands/logs.js") },
   { path: "fork", summary: "start copies of a running microVM", load: () => import("./commands/fork.js") },
   {

@@ -9,14 +9,20 @@ import type { CommandNode } from "./completion/command-tree.js";
 export type Sdk = typeof import("../index.js");
 
 /** A stream that may be a terminal. */
-export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
+/** A stream that may be a terminal's keyboard. */
+export type InputStream = Readable & { readonly isTTY?: boolean; setRawMode?(isRaw: boolean): unknown };
 
 /** The program's surroundings, so that tests can supply their own. */
 export interface CliHost {
-  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdin: InputStream;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Runs a program on our streams. @returns Its exit code. */
+  runAttached(argv: readonly string[], signal: AbortSignal): Promise<number>;
+  /** Makes the terminal show output as it is, until raw mode is switched off. */
+  showOutputAsItIs(): Promise<void>;
   /** Loads the library: nothing of it is loaded before a command needs it. */
   loadSdk(): Promise<Sdk>;
 }

@@ -4,6 +4,7 @@ import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CommandOptions, CommandResult, SmolVM } from "../index.js";
 import type { CommandContext, Outcome } from "./command.js";
 import { writeBytes } from "./output/write-bytes.js";
+import { isAtTerminal, runInTerminal } from "./run-in-terminal.js";
 
 /** What the library keeps of output that went to its reader already, in bytes; 0 is not allowed. */
 const KEPT_OUTPUT_BYTES = 1;
@@ -11,30 +12,87 @@ const KEPT_OUTPUT_BYTES = 1;
 const NOT_FOUND_EXIT = 127;
 const NOT_RUNNABLE_EXIT = 126;
 
+/** A command as the command line has it. */
+export interface GuestCommandLine {
+  readonly argv: readonly string[];
+  readonly options: CommandOptions;
+  /** Run it on this program's terminal. */
+  readonly isOnTerminal: boolean;
+}
+
 /**
  * @returns An outcome with the command's exit status. With `--json` output is collected instead of passed on.
- * @throws As `SmolVM.exec`.
+ * @throws As `SmolVM.exec`. @throws {INVALID_CONFIG} when it is to run on a terminal and there is none.
  */
 export async function runInGuest(
   context: CommandContext,
-  vm: Pick<SmolVM, "exec">,
-  { argv, options }: { readonly argv: readonly string[]; readonly options: CommandOptions },
+  vm: Pick<SmolVM, "exec" | "spawn">,
+  { argv, options, isOnTerminal }: GuestCommandLine,
 ): Promise<Outcome> {
   const { host, isJson, signal } = context;
+  const shown = argv.join(" ");
+  if (isOnTerminal) {
+    const env = withTerm(options.env, host.env);
+    const settings = { ...options, stdin: undefined, env, signal, maxOutputBytes: KEPT_OUTPUT_BYTES };
+    return told(shown, () => runInTerminal(context, (pty) => vm.spawn(argv, { ...settings, pty })));
+  }
   const passOn: CommandOptions = {
     maxOutputBytes: KEPT_OUTPUT_BYTES,
     onOutput: (stream, data) => writeBytes(host[stream], data, signal),
   };
   const { stdin } = host;
   try {
-    const result = await vm.exec(argv, { ...options, stdin, signal, ...(isJson ? {} : passOn) });
-    return outcomeOf(argv, result);
+    return await told(shown, () => vm.exec(argv, { ...options, stdin, signal, ...(isJson ? {} : passOn) }));
+  } finally {
+    stdin.destroy(); // Else a terminal or an idle pipe keeps being read.
+  }
+}
+
+/**
+ * The user's login shell: on this program's terminal, or without one reading its lines from stdin.
+ *
+ * @throws As `SmolVM.shell`.
+ */
+export async function shellInGuest(
+  context: CommandContext,
+  vm: Pick<SmolVM, "shell">,
+  options: CommandOptions,
+): Promise<Outcome> {
+  const { host, signal, isJson } = context;
+  const settings = { ...options, stdin: undefined, signal, maxOutputBytes: KEPT_OUTPUT_BYTES };
+  if (isAtTerminal(host) && !isJson) {
+    const env = withTerm(options.env, host.env);
+    return told("login shell", () => runInTerminal(context, (pty) => vm.shell({ ...settings, env, pty })));
+  }
+  try {
+    return await told("login shell", async () => {
+      const kept = isJson ? { maxOutputBytes: undefined } : {};
+      const process = vm.shell({ ...settings, ...kept, pty: undefined, stdin: host.stdin });
+      if (isJson) return process;
+      for await (const { stream, data } of process) await writeBytes(host[stream], data, signal);
+      return process;
+    });
+  } finally {
+    host.stdin.destroy();
+  }
+}
+
+/** The kind of this program's terminal, unless the user says another. */
+function withTerm(
+  env: CommandOptions["env"],
+  own: Readonly<Record<string, string | undefined>>,
+): CommandOptions["env"] {
+  const { TERM } = own;
+  return TERM === undefined || TERM === "" ? env : { TERM, ...env };
+}
+
+async function told(shown: string, run: () => PromiseLike<CommandResult>): Promise<Outcome> {
+  try {
+    return outcomeOf(shown, await run());
   } catch (error) {
     const { errno } = isSmolVMError(error, "COMMAND_FAILED") ? error.details : {};
     if (errno === undefined) throw error;
     return notStarted(error as SmolVMError, errno === "ENOENT" ? NOT_FOUND_EXIT : NOT_RUNNABLE_EXIT);
-  } finally {
-    stdin.destroy(); // Else a terminal or an idle pipe keeps being read.
   }
 }
 
@@ -44,10 +102,10 @@ function notStarted(cause: SmolVMError, exitCode: number): Outcome {
   return { data: cause.details, exitCode, failures: [failure] };
 }
 
-function outcomeOf(argv: readonly string[], result: CommandResult): Outcome {
+function outcomeOf(shown: string, result: CommandResult): Outcome {
   const { exitCode, signal, ok } = result;
   if (ok) return { data: result };
   const how = signal === null ? `exited with ${exitCode}` : `was killed by ${signal}`;
-  const failure = new SmolVMError("COMMAND_FAILED", `Command "${argv.join(" ")}" ${how}`);
+  const failure = new SmolVMError("COMMAND_FAILED", `Command "${shown}" ${how}`);
   return { data: result, exitCode, failures: [failure], isQuiet: true };
 }

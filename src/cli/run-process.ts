@@ -2,6 +2,7 @@
 
 import type { CliHost } from "./command.js";
 import { ENDING_SIGNALS, Interrupts } from "./interrupts.js";
+import { withHooks } from "./load-hooks.js";
 import { flush } from "./output/write-bytes.js";
 import { runCli } from "./run-cli.js";
 
@@ -40,6 +41,8 @@ function processHost(): CliHost {
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
-    loadSdk: () => import("../index.js"),
+    runAttached: async (argv, signal) => (await import("../sdk/host-terminal.js")).runAttached(argv, signal),
+    showOutputAsItIs: async () => (await import("../sdk/host-terminal.js")).showOutputAsItIs(),
+    loadSdk: async () => withHooks(await import("../index.js"), process.env),
   };
 }

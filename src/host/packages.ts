@@ -49,6 +49,7 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { apt: same("util-linux"), evidence: programs("unshare", "setpriv"), purpose: "namespaces" },
   { apt: same("nftables"), evidence: programs("nft"), purpose: "firewall of the TAP network mode" },
   { apt: same("iproute2"), evidence: programs("ip"), purpose: "devices of the TAP network mode" },
+  { apt: same("openssh-client"), evidence: programs("ssh", "scp", "sftp"), purpose: "`smolvm ssh`" },
   {
     apt: same("ca-certificates"),
     evidence: { kind: "file", path: "/etc/ssl/certs/ca-certificates.crt" },

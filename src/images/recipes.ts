@@ -42,7 +42,7 @@ const debian: ImageRecipe = {
   leaveOut: ["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"],
   rootfsSizeMib: 2048,
   bootModules: ["virtio_mmio", "virtio_blk", "virtio_net"],
-  spareModules: ["vmw_vsock_virtio_transport"],
+  spareModules: ["vmw_vsock_virtio_transport", "overlay"],
 };
 
 /** Every image that can be built, by name. */

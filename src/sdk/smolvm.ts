@@ -5,19 +5,27 @@ import type { WaitOptions } from "../base/deadline.js";
 import { invalidConfig } from "../errors/invalid-config.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { CheckpointInfo } from "../vm/checkpoints.js";
+import type { CommandHooks } from "../vm/command-hooks.js";
 import type { CommandOptions } from "../vm/command-options.js";
 import type { CreateOptions } from "../vm/create-vm.js";
 import type { DeletedVm } from "../vm/delete-vm.js";
+import type { DownloadOptions, GuestFiles, GuestPath, TransferResult, UploadOptions } from "../vm/files-in-vm.js";
 import type { ForkOptions } from "../vm/fork-vm.js";
 import type { CommandResult } from "../vm/run-in-vm.js";
 import { sharedManager } from "../vm/shared-manager.js";
 import type { SnapshotInfo, SnapshotOptions } from "../vm/snapshots.js";
+import type { GuestProcess } from "../vm/spawn-in-vm.js";
+import type { SpawnOptions } from "../vm/spawn-options.js";
+import type { SshAccess } from "../vm/ssh/ssh-access.js";
 import { checkConfig, type VMConfig } from "../vm/vm-config.js";
 import type { VMInfo, VmStatus } from "../vm/vm-info.js";
 import type { VmManager } from "../vm/vm-manager.js";
 import { type PoolOptions, VmPool } from "../vm/vm-pool.js";
+import { ExistingVm } from "./existing-vm.js";
 import { SmolVMPool } from "./smolvm-pool.js";
 import { snapshots } from "./snapshots.js";
+import { VmEnv } from "./vm-env.js";
+import { VmProcesses } from "./vm-processes.js";
 
 /** Where to look for VMs. */
 export interface StateOptions {
@@ -43,8 +51,26 @@ export class SmolVM implements AsyncDisposable {
   #pendingConfig: Omit<VMConfig, "stateDir"> | undefined;
   /** The two-step form's start while it is under way. */
   #starting: Promise<unknown> | undefined;
+  #files: GuestFiles | undefined;
   /** Whether the end of the scope deletes the VM. */
   readonly #isOwned: boolean;
+
+  /** The environment of its commands. */
+  readonly env = new VmEnv(
+    () => this.#made("use the environment of"),
+    () => this.#vmId,
+  );
+  /** Its guest's files, in the shape of `node:fs/promises`. @throws {INVALID_STATE} before the VM was started. */
+  get fs(): GuestFiles {
+    this.#files ??= this.#made("use the files of").guests.files(this.#vmId);
+    return this.#files;
+  }
+
+  /** Its detached processes. */
+  readonly processes = new VmProcesses(
+    () => this.#made("use the processes of"),
+    () => this.#vmId,
+  );
 
   /**
    * The two-step form: checks the configuration and does nothing else; {@link SmolVM.start} makes and boots the VM.
@@ -258,6 +284,16 @@ export class SmolVM implements AsyncDisposable {
     return this.#made("get information about").info(this.#vmId, options);
   }
 
+  /**
+   * How to connect to the VM with SSH.
+   *
+   * @throws {UNSUPPORTED} unless it was created with `commChannel: "ssh"`.
+   * @throws {VM_NOT_FOUND} @throws {INVALID_STATE} when the VM does not run, naming the call that helps.
+   */
+  async ssh(options?: WaitOptions): Promise<SshAccess> {
+    return this.#made("connect with SSH to").ssh(this.#vmId, options);
+  }
+
   /** The end of the guest's serial console. @param options `tail`: only the last so many lines. */
   async logs(options?: { readonly tail?: number | undefined }): Promise<string> {
     return this.#made("read the logs of").logs(this.#vmId, options);
@@ -276,14 +312,69 @@ export class SmolVM implements AsyncDisposable {
     return this.#made("run a command in").run(this.#vmId, command, options);
   }
 
-  /**
-   * Runs a program, no shell. Otherwise as {@link SmolVM.run}.
-   *
-   * @example
-   * await vm.exec(["python3", "-c", code], { check: true });
-   */
+  /** Runs a program, no shell: `vm.exec(["python3", "-c", code])`. Otherwise as {@link SmolVM.run}. */
   async exec(argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
     return this.#made("run a command in").exec(this.#vmId, argv, options);
+  }
+
+  /**
+   * Starts a program, or a line of the login shell, and gives a handle to it: await it for its result, iterate over it for
+   * its output as it comes, write to its `stdin`, signal it.
+   *
+   * @param options `pty`: a terminal; `detached`: it outlives this program, see {@link processes}; `stdin: null`: none.
+   * @throws {INVALID_CONFIG} {INVALID_STATE} at once. What else goes wrong is told by the process, as by {@link run}. A
+   *   timeout or abort kills its process group and gives a result, or an error with `check`.
+   * @example
+   * const tail = vm.spawn(["tail", "-f", "/var/log/app"]);
+   * for await (const { data } of tail) if (Buffer.from(data).includes("ready")) break; // and it is killed
+   */
+  spawn(command: readonly string[] | string, options?: SpawnOptions): GuestProcess {
+    return this.#made("run a command in").guests.spawn(this.#vmId, command, options);
+  }
+
+  /**
+   * Starts the user's login shell, by default on a PTY of 80 columns and 24 rows. Otherwise as {@link spawn}.
+   *
+   * @param options `pty: undefined` given by name: no PTY; it then reads its commands from `stdin`.
+   */
+  shell(options: SpawnOptions = {}): GuestProcess {
+    const { guests } = this.#made("run a command in");
+    return guests.shell(this.#vmId, { pty: { cols: 80, rows: 24 }, ...options });
+  }
+
+  /**
+   * Copies a file or directory of this host to `guestPath`: exactly there, or with a slash at its end into it. Modes and
+   * times come along, links as links; those that lead outside are left out. What fails leaves nothing.
+   *
+   * @returns What was copied, and what was left out.
+   * @throws A `GuestFileError` (`ENOSPC`, `EISDIR`, ...). @throws {INVALID_STATE} {STORAGE_FAILED} {ABORTED} {TIMEOUT}
+   * @example
+   * await vm.upload("./project", "/work");
+   */
+  async upload(hostPath: string, guestPath: GuestPath, options?: UploadOptions): Promise<TransferResult> {
+    return this.#made("upload to").guests.upload(this.#vmId, { hostPath, guestPath }, options);
+  }
+
+  /** The other way, as {@link upload}. @throws {TRANSFER_FAILED} when the guest sends what it must not. */
+  async download(guestPath: GuestPath, hostPath: string, options?: DownloadOptions): Promise<TransferResult> {
+    return this.#made("download from").guests.download(this.#vmId, { hostPath, guestPath }, options);
+  }
+
+  /**
+   * Lets this program see commands of this VM, or refuse them, whichever handle and whichever way they are run.
+   *
+   * @returns What takes the hooks away again.
+   * @throws {INVALID_CONFIG}
+   * @example
+   * vm.use({ beforeRun: ({ line }) => (line?.includes("rm -rf /") ? { refuse: "not that" } : true) });
+   */
+  use(hooks: CommandHooks): () => void {
+    return this.#manager().guests.use(this.#vmId, hooks);
+  }
+
+  /** {@link SmolVM.use} for all VMs of a state directory. */
+  static use(hooks: CommandHooks, options: StateOptions = {}): () => void {
+    return sharedManager(options.stateDir).guests.use(undefined, hooks);
   }
 
   /** Owned: stop and delete. Reconnected: let go, the VM stays. */
@@ -305,12 +396,3 @@ export class SmolVM implements AsyncDisposable {
 export type ForkResult =
   | { readonly ok: true; readonly vm: SmolVM }
   | { readonly ok: false; readonly error: SmolVMError };
-
-/** Which VM a handle is for; kept apart from configurations by its class. */
-class ExistingVm {
-  constructor(
-    readonly manager: VmManager,
-    readonly vmId: string,
-    readonly isOwned: boolean,
-  ) {}
-}

@@ -56,6 +56,18 @@ export class LaneStore {
     });
   }
 
+  /** Makes a lease, if it is still this holder's, another process's. */
+  handOver(vmId: string, { lane, holder }: LaneLease, to: ProcessIdentity): void {
+    this.#db.run(
+      `UPDATE lanes SET pid = ?, start_time = ?, boot_id = ?
+       WHERE vm_id = ? AND lane = ? AND pid = ? AND start_time = ? AND boot_id = ?`,
+      ...identityValues(to),
+      vmId,
+      lane,
+      ...identityValues(holder),
+    );
+  }
+
   /** Gives up a lease, if it is still this holder's. */
   release(vmId: string, { lane, holder }: LaneLease): void {
     this.#db.run(

@@ -23,6 +23,7 @@ import {
 import { appendToConsole } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { type LaunchedVm, launchVm } from "./launch-vm.js";
+import { requireMounts } from "./mount-plan.js";
 import { provideTemplate } from "./provide-template.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { encodeSpec, type VmSpec } from "./vm-spec.js";
@@ -45,6 +46,7 @@ export async function bootVm(ctx: VmContext, asked: BootableVm, options: BootOpt
   const { vmId } = asked;
   const vmm = await backendFor(asked.spec.backend).identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   const vm = { vmId, spec: { ...asked.spec, vmm } };
+  await requireMounts(vmId, vm.spec.mounts);
   await releaseRuntime(ctx, vmId); // What an earlier start left must not be hidden by new rows.
   const coldly = (warnings: readonly string[]) =>
     inTurn(ctx, vmId, rest(), (bounds) => bootCold(ctx, vm, warnings, bounds));

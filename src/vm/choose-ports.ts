@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { invalidConfig } from "../errors/invalid-config.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { PortForward } from "../storage/port-store.js";
+import { SSH_GUEST_PORT, type SshForward } from "./ssh/ssh-forward.js";
 import type { CheckedConfig } from "./vm-config.js";
 
 /** Where forwarded ports listen unless asked otherwise. */
@@ -22,6 +23,12 @@ export async function choosePorts(asked: CheckedConfig["ports"]): Promise<PortFo
     chosen.push({ hostAddress, hostPort: await bindOnce(hostAddress, host ?? 0), guestPort: guest });
   }
   return chosen;
+}
+
+/** A host port for a VM's SSH server; only this host can reach it. */
+export async function chooseSshPort(): Promise<SshForward> {
+  const hostPort = await bindOnce(DEFAULT_HOST_ADDRESS, 0);
+  return { hostAddress: DEFAULT_HOST_ADDRESS, hostPort, guestPort: SSH_GUEST_PORT };
 }
 
 /** @returns The port that could be bound; `port` itself unless it is 0. */

@@ -2,15 +2,16 @@
 
 import { z } from "zod";
 import { invalidConfig } from "../errors/invalid-config.js";
-import type { OutputSink } from "../guest/exec-stream.js";
-import type { CommandInput } from "../guest/run-command.js";
+import type { OutputSink } from "../guest/byte-receiver.js";
+import type { CommandInput } from "../guest/command-input.js";
+import type { GuestCommand } from "../guest/exec-request.js";
 import type { Environment } from "./environment-file.js";
 import { refusal } from "./refusal.js";
 
 /** Default bound of a command, in milliseconds. */
 const DEFAULT_TIMEOUT_MS = 600_000;
 /** Default of `maxOutputBytes`. */
-const DEFAULT_OUTPUT_LIMIT_BYTES = 10 * 1024 * 1024;
+export const DEFAULT_OUTPUT_LIMIT_BYTES = 10 * 1024 * 1024;
 /** Strings of Node.js end a little above this (V8's limit is about 2^29 characters). */
 const LARGEST_OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024;
 
@@ -109,4 +110,14 @@ export function checkShellLine(command: string): void {
   if (typeof command !== "string" || command.trim() === "" || command.includes("\0")) {
     throw invalidConfig({ field: "command", value: command, expected: "a shell command, a text without NUL" });
   }
+}
+
+/** A program with its arguments, or a line for the login shell. @throws {INVALID_CONFIG} */
+export function checkCommand(command: readonly string[] | string): GuestCommand {
+  if (typeof command === "string") {
+    checkShellLine(command);
+    return { shellLine: command };
+  }
+  checkArgv(command);
+  return { argv: command };
 }

@@ -5,6 +5,7 @@ import type { HostPaths } from "../host/paths.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { CacheStore } from "../storage/cache-store.js";
 import type { Store } from "../storage/store.js";
+import type { HookRegistry } from "./command-hooks.js";
 import type { GuestChannels } from "./guest-channels.js";
 
 /** One state directory, opened. */
@@ -13,6 +14,8 @@ export interface VmContext {
   readonly store: Store;
   readonly images: ImageStore;
   readonly channels: GuestChannels;
+  /** What this program wants to hear of commands. */
+  readonly hooks: HookRegistry;
   /** Starts of this program that go on at a time: on few processors many at once only make one another slow. */
   readonly starts: Slots;
   /** Opened when first needed. */

@@ -13,10 +13,11 @@ import type { BootFiles } from "../images/boot-files.js";
 import { vmExists } from "../storage/vm-store.js";
 import { bootVm, IDENTIFY_TIMEOUT_MS } from "./boot-vm.js";
 import { chooseAccelerator, refuseAccelerator } from "./choose-accelerator.js";
-import { choosePorts } from "./choose-ports.js";
+import { choosePorts, chooseSshPort } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { helperPath } from "./helper-programs.js";
 import { DISK_FILE, makeVm, PrunedMeanwhile, VMS_DIRECTORY } from "./make-vm.js";
+import { checkMounts } from "./mount-plan.js";
 import { refuseUnsupported } from "./refuse-unsupported.js";
 import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
 import type { VmSpec } from "./vm-spec.js";
@@ -44,6 +45,7 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   const { onProgress } = options;
   const checked = checkConfig(config);
   refuseUnsupported(checked);
+  const mounts = await checkMounts(checked.mounts);
   const backend = backendFor(checked.backend);
   const vmm = await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   helperPath("agent");
@@ -58,7 +60,7 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
     const accelerator = await chooseAccelerator(ctx, choice, { ...rest(), onProgress });
     phases.end("accelerator");
     try {
-      return await createOnce(ctx, { checked, backend, vmm, boot, accelerator }, { ...options, ...rest() });
+      return await createOnce(ctx, { checked, mounts, backend, vmm, boot, accelerator }, { ...options, ...rest() });
     } catch (error) {
       if (!mayChooseAgain(error, checked) || attempt === CHOICE_ATTEMPTS) throw error;
     }
@@ -66,16 +68,17 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
 }
 
 /** Only what we chose ourselves may be chosen again: an id, a host port, or an image that was pruned meanwhile. */
-function mayChooseAgain(error: unknown, { vmId, ports }: CheckedConfig): boolean {
+function mayChooseAgain(error: unknown, { vmId, ports, commChannel }: CheckedConfig): boolean {
   return (
     error instanceof PrunedMeanwhile ||
     (isSmolVMError(error, "VM_EXISTS") && vmId === undefined) ||
-    (isSmolVMError(error, "PORT_IN_USE") && ports.some(({ host }) => !host))
+    (isSmolVMError(error, "PORT_IN_USE") && (commChannel === "ssh" || ports.some(({ host }) => !host)))
   );
 }
 
 interface Ingredients {
   readonly checked: CheckedConfig;
+  readonly mounts: VmSpec["mounts"];
   readonly backend: Backend;
   readonly vmm: string;
   readonly boot: BootFiles;
@@ -84,7 +87,7 @@ interface Ingredients {
 
 async function createOnce(
   ctx: VmContext,
-  { checked, backend, vmm, boot, accelerator }: Ingredients,
+  { checked, mounts, backend, vmm, boot, accelerator }: Ingredients,
   options: CreateOptions,
 ): Promise<string> {
   const vmId = checked.vmId ?? newVmId();
@@ -109,6 +112,8 @@ async function createOnce(
       growRoot: disk.mode === "isolated" && disk.sizeBytes > boot.rootfsSizeBytes,
       networkMode: networkModeOf(checked) === "none" ? "none" : "user",
       ports: await choosePorts(checked.ports),
+      ...(checked.commChannel === "ssh" ? { ssh: await chooseSshPort() } : {}),
+      mounts,
       machineId: randomBytes(16).toString("hex"),
       bootTimeoutMs: checked.bootTimeoutMs,
       retainDiskOnDelete: checked.retainDiskOnDelete,

@@ -37,6 +37,7 @@ export async function deleteVm(ctx: VmContext, vmId: string, options: WaitOption
         ? { status: row.status, failure: row.failure }
         : { status: "error", failure: failureOf(error) },
   });
+  ctx.hooks.forget(vmId);
   return deleted ?? {};
 }
 

@@ -1,5 +1,7 @@
 // The environment of a VM's commands, in a file that only its owner can read: never in the database.
 
+import { randomBytes } from "node:crypto";
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileError } from "../errors/file-error.js";
@@ -23,6 +25,38 @@ export async function readEnvironment(directory: string): Promise<Environment> {
   const path = join(directory, ENVIRONMENT_FILE);
   try {
     return JSON.parse(await readFile(path, "utf8")) as Environment;
+  } catch (error) {
+    throw fileError("Read the environment of a VM", path, error);
+  }
+}
+
+/**
+ * Replaces the file in one step: a failure, also a power cut, leaves the old one. Synchronous, for use in a transaction.
+ *
+ * @param change Takes what is in it and gives what is to be in it. @throws {STORAGE_FAILED}
+ */
+export function replaceEnvironment(directory: string, change: (env: Environment) => Environment): void {
+  const path = join(directory, ENVIRONMENT_FILE);
+  const draft = `${path}.${randomBytes(4).toString("hex")}.tmp`;
+  const text = JSON.stringify(change(readNow(path)));
+  try {
+    const file = openSync(draft, "wx", 0o600);
+    try {
+      writeSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw fileError("Write the environment of a VM", path, error);
+  }
+}
+
+function readNow(path: string): Environment {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Environment;
   } catch (error) {
     throw fileError("Read the environment of a VM", path, error);
   }

@@ -17,7 +17,10 @@ import { helperPath } from "./helper-programs.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
 import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
 import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
-import { makeSshHostKey, readSshHostKey } from "./ssh-host-key.js";
+import { makeOpenSshKey } from "./ssh/openssh-key.js";
+import { readSshHostKey } from "./ssh/ssh-files.js";
+import { startSsh } from "./ssh/start-ssh.js";
+import { startMounts } from "./start-mounts.js";
 import { type StartedNetwork, startNetwork } from "./start-network.js";
 import type { VmSpec } from "./vm-spec.js";
 
@@ -72,6 +75,15 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
       deadline,
     );
     phases.end("guest configured");
+    if (launch.role === "vm" && spec.mounts.length > 0) {
+      await startMounts(ctx, boot);
+      phases.end("directories mounted");
+    }
+    if (launch.role === "vm" && spec.ssh !== undefined) {
+      const addresses = network?.guest.addresses ?? [];
+      await startSsh(connection, { vmId, directory: spec.directory, forward: spec.ssh, addresses }, deadline);
+      phases.end("SSH server listens");
+    }
     return { connection, warnings };
   };
   let networkFailure: unknown;
@@ -185,7 +197,7 @@ async function guestSettings(
     return {
       ...TEMPLATE_SETTINGS,
       growRoot: spec.growRoot,
-      sshHostKey: makeSshHostKey(),
+      sshHostKey: makeOpenSshKey(),
       network: spec.networkMode === "none" ? undefined : blank,
     };
   }

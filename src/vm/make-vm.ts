@@ -13,7 +13,8 @@ import { failureOf } from "./failure.js";
 import { filesOf } from "./is-booted-from.js";
 import { removeVm } from "./remove-vm.js";
 import { settleVm } from "./settle-vm.js";
-import { writeSshHostKey } from "./ssh-host-key.js";
+import { writeSshFiles } from "./ssh/ssh-files.js";
+import { forwardsOf } from "./ssh/ssh-forward.js";
 import { encodeSpec, type VmSpec } from "./vm-spec.js";
 
 /** Directory of all VMs' own directories, below the state directory. */
@@ -54,7 +55,7 @@ export async function makeVm(ctx: VmContext, plan: NewVmPlan): Promise<void> {
     const gone = filesOf(spec).find((path) => !path.startsWith(spec.directory) && !existsSync(path));
     if (gone !== undefined) throw new PrunedMeanwhile(gone);
     await makeDirectory(vmId, spec.directory);
-    await Promise.all([writeEnvironment(spec.directory, plan.env), writeSshHostKey(spec.directory)]);
+    await Promise.all([writeEnvironment(spec.directory, plan.env), writeSshFiles(spec.directory, spec.ssh)]);
     phases.end("record and files");
     await plan.start?.({ vmId, spec });
     ctx.store.vms.settle(vmId, self, { status: plan.start === undefined ? "created" : "running" });
@@ -78,7 +79,7 @@ function recordVm(ctx: VmContext, plan: NewVmPlan, self: ProcessIdentity): VmSpe
     const guestNumber = ctx.store.vms.freeGuestNumber();
     const spec = { ...plan.spec, guestNumber };
     ctx.store.vms.insert({ id: vmId, spec: encodeSpec(spec), guestNumber, mover: self, keeper });
-    ctx.store.ports.reserve(vmId, spec.ports);
+    ctx.store.ports.reserve(vmId, forwardsOf(spec));
     ctx.store.resources.plan(vmId, [{ kind: "directory", name: spec.directory }]);
     return spec;
   });

@@ -7,6 +7,7 @@ import { debianMirror, hostPaths } from "../host/paths.js";
 import { ImageStore } from "../images/image-store.js";
 import { CacheStore } from "../storage/cache-store.js";
 import { Store } from "../storage/store.js";
+import { HookRegistry } from "./command-hooks.js";
 import type { VmContext } from "./context.js";
 import { GuestChannels } from "./guest-channels.js";
 import { helperLocation, programVersion } from "./helper-programs.js";
@@ -42,5 +43,6 @@ export function openContext(stateDir?: string): VmContext {
     cacheStore?.close();
   };
   const starts = new Slots(Math.max(LEAST_STARTS, availableParallelism()));
-  return { paths, store, images, channels, starts, cache, close, isClosed: () => isClosed };
+  const hooks = new HookRegistry();
+  return { paths, store, images, channels, hooks, starts, cache, close, isClosed: () => isClosed };
 }

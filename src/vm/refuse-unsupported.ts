@@ -5,8 +5,6 @@ import { type CheckedConfig, networkModeOf } from "./vm-config.js";
 
 /** @throws {UNSUPPORTED} naming the field. */
 export function refuseUnsupported(config: CheckedConfig): void {
-  if (config.mounts.length > 0) throw unsupported("mounts", "mounts are");
-  if (config.commChannel === "ssh") throw unsupported("commChannel", "the SSH channel is");
   if (networkModeOf(config) === "tap") throw unsupported("network", 'network mode "tap" is');
   if (typeof config.network !== "string" && (config.network.egress ?? "open") !== "open") {
     throw unsupported("network.egress", "an egress policy is");

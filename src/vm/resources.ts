@@ -9,11 +9,15 @@ export const LOG_KEEPER_ROLE = "logkeeper";
 /** The process that carries the guest's network. */
 export const NETWORK_ROLE = "network";
 
+/** The process that serves directories of the host to the guest. */
+export const MOUNTS_ROLE = "mounts";
+
 /** Programs that a role's process can be, by the name of their file; nothing else is ever signalled for it. */
 export const PROGRAMS_BY_ROLE: Readonly<Record<string, RegExp>> = {
   [VMM_ROLE]: /^qemu-system-/,
   [LOG_KEEPER_ROLE]: /^logkeeper/,
   [NETWORK_ROLE]: /^(netguard|passt)/,
+  [MOUNTS_ROLE]: /^hostfs/,
 };
 
 /** The directory of a running VM's sockets. */

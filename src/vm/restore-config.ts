@@ -37,6 +37,7 @@ const FIXED_FIELDS: Readonly<Record<string, (vm: VmSpec) => unknown>> = {
   backend: (vm) => vm.backend,
   accel: (vm) => vm.accelerator,
   network: (vm) => vm.networkMode,
+  commChannel: (vm) => (vm.ssh === undefined ? "agent" : "ssh"),
 };
 
 /** @throws {INVALID_CONFIG} {UNSUPPORTED} naming the field. */

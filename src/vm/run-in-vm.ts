@@ -1,27 +1,24 @@
 // Runs a command in a running VM.
 
 import { Deadline } from "../base/deadline.js";
-import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
-import { CommandError } from "../guest/command-error.js";
+import { isSmolVMError } from "../errors/smolvm-error.js";
+import { CommandError, commandFailed } from "../guest/command-error.js";
+import type { CommandResult } from "../guest/command-result.js";
 import type { GuestConnection } from "../guest/connection.js";
 import type { GuestCommand } from "../guest/exec-request.js";
-import { type CommandResult, runCommand } from "../guest/run-command.js";
-import type { VmRow } from "../storage/vm-store.js";
-import { findVm } from "./claim.js";
+import { runCommand } from "../guest/run-command.js";
+import { type HookCall, hookedCommand } from "./command-hooks.js";
 import type { CheckedCommandOptions } from "./command-options.js";
 import type { VmContext } from "./context.js";
-import type { GuestAddress } from "./guest-channels.js";
-import { HELP_TO_RUN } from "./lifecycle.js";
-import { refreshVm } from "./refresh-vm.js";
-import { runtimeDirectory } from "./resources.js";
-import { decodeSpec } from "./vm-spec.js";
+import { guestConnection } from "./guest-access.js";
 
 export { CommandError } from "../guest/command-error.js";
-export type { CommandResult } from "../guest/run-command.js";
+export type { CommandResult } from "../guest/command-result.js";
 
 /**
  * @throws {VM_NOT_FOUND}
  * @throws {INVALID_STATE} when the VM does not run, naming the call that helps.
+ * @throws {COMMAND_REFUSED} when a hook refuses it.
  * @throws {COMMAND_FAILED} with `check`, or with `details.errno` when the command could not be started.
  * @throws {COMMAND_TIMEOUT} {ABORTED} as a {@link CommandError} with the result so far.
  * @throws {CHANNEL_CLOSED} when the VM ends meanwhile.
@@ -34,19 +31,37 @@ export async function runInVm(
 ): Promise<CommandResult> {
   const { check, orphans, timeoutMs, signal, ...rest } = options;
   const deadline = Deadline.after(timeoutMs, signal);
-  // An open connection to a VM on record as running is all it takes: it closes when the VMM ends.
-  const row = findVm(ctx, vmId);
-  const isSteady = row.status === "running" && row.move === undefined;
-  const connection =
-    (isSteady ? ctx.channels.find(vmId) : undefined) ?? (await connect(ctx, await guestAddress(ctx, row), deadline));
-  const result = await runCommand(connection, { ...rest, command, keepOrphans: orphans === "keep" }, deadline);
-  if (check && !result.ok) throw commandFailed(command, result);
-  return result;
+  const hooks = ctx.hooks.for(hookedCommand(vmId, command, options));
+  try {
+    const connection = await reachForCommand(ctx, { vmId, hooks }, deadline);
+    const result = await runCommand(connection, { ...rest, command, keepOrphans: orphans === "keep" }, deadline);
+    hooks?.after(result);
+    if (check && !result.ok) throw commandFailed(shownCommand(command), result);
+    return result;
+  } catch (error) {
+    hooks?.failed(error);
+    throw error;
+  }
 }
 
-async function connect(ctx: VmContext, address: GuestAddress, deadline: Deadline): Promise<GuestConnection> {
+/** The command as people write it. */
+export function shownCommand(command: GuestCommand): string {
+  if ("argv" in command) return command.argv.join(" ");
+  return command.shellLine === "" ? "login shell" : command.shellLine;
+}
+
+/**
+ * Asks the hooks, then opens the way to the guest. Throws as {@link runInVm}: what runs out of time here is a command that
+ * did not start.
+ */
+export async function reachForCommand(
+  ctx: VmContext,
+  { vmId, hooks }: { readonly vmId: string; readonly hooks: HookCall | undefined },
+  deadline: Deadline,
+): Promise<GuestConnection> {
   try {
-    return await ctx.channels.get(address, deadline);
+    await hooks?.before(deadline);
+    return await guestConnection(ctx, { vmId, purpose: "run a command in" }, deadline);
   } catch (error) {
     if (deadline.isAborted) {
       const result = notStarted(false);
@@ -63,25 +78,4 @@ async function connect(ctx: VmContext, address: GuestAddress, deadline: Deadline
 function notStarted(timedOut: boolean): CommandResult {
   const nothing = { stdout: "", stderr: "", output: "", durationMs: 0 };
   return { exitCode: 126, signal: null, ok: false, truncated: false, timedOut, ...nothing };
-}
-
-async function guestAddress(ctx: VmContext, recorded: VmRow): Promise<GuestAddress> {
-  const vmId = recorded.id;
-  // A VMM that ended is noticed here, before anybody waits for its lanes.
-  const row = (await refreshVm(ctx, recorded)) ?? findVm(ctx, vmId);
-  const help = HELP_TO_RUN[row.status];
-  const runtimeDir = runtimeDirectory(ctx, vmId);
-  if (help !== undefined || runtimeDir === undefined) {
-    const text = `Cannot run a command in VM "${vmId}": it is ${row.status}; call ${help ?? "start()"} first`;
-    throw new SmolVMError("INVALID_STATE", text, { details: { vmId, status: row.status, helps: help } });
-  }
-  return { vmId, backend: decodeSpec(vmId, row.spec).backend, runtimeDir };
-}
-
-function commandFailed(command: GuestCommand, result: CommandResult): CommandError {
-  const shown = "argv" in command ? command.argv.join(" ") : command.shellLine;
-  const how = result.signal === null ? `exited with ${result.exitCode}` : `was killed by ${result.signal}`;
-  const lastLine = result.stderr.trim().split("\n").pop() ?? "";
-  const text = `Command "${shown}" ${how}${lastLine === "" ? "" : `: ${lastLine}`}`;
-  return new CommandError("COMMAND_FAILED", text, { result });
 }

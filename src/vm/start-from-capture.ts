@@ -4,21 +4,26 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { backendFor } from "../backends/registry.js";
 import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
-import { SmolVMError } from "../errors/smolvm-error.js";
+import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { ProcessIdentity } from "../host/process-identity.js";
 import type { CaptureRow } from "../storage/capture-store.js";
 import { attemptBoot, inTurn, verifyDisk } from "./boot-attempts.js";
 import { makeLayer } from "./boot-vm.js";
 import { captureFiles, decodeCapture } from "./capture-spec.js";
 import { baseIdentityOf, shapeDigest } from "./capture-vm.js";
-import { choosePorts } from "./choose-ports.js";
+import { choosePorts, chooseSshPort } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { newVmId } from "./create-vm.js";
 import { type Environment, readEnvironment } from "./environment-file.js";
 import { launchVm } from "./launch-vm.js";
 import { DISK_FILE, makeVm, VMS_DIRECTORY } from "./make-vm.js";
+import { requireMounts } from "./mount-plan.js";
+import type { SshForward } from "./ssh/ssh-forward.js";
 import type { CheckedConfig } from "./vm-config.js";
 import { encodeSpec, type VmOrigin, type VmSpec } from "./vm-spec.js";
+
+/** Tries at a host port that we choose ourselves. */
+const PORT_ATTEMPTS = 5;
 
 /** What may differ between a capture and a VM that goes on from it. */
 export interface CopySettings {
@@ -46,8 +51,27 @@ export async function startFromCapture(
   options: WaitOptions & { readonly check?: () => void },
 ): Promise<string> {
   const rest = shareLimit(options);
-  const { vm: captured, directory: from } = decodeCapture(capture);
   await requireFit(ctx, capture, rest());
+  for (let attempt = 1; ; attempt++) {
+    const ssh = decodeCapture(capture).vm.ssh === undefined ? undefined : await chooseSshPort();
+    try {
+      return await startOnce(ctx, capture, { ...settings, ssh }, { ...options, ...rest() });
+    } catch (error) {
+      // The one port that we chose ourselves went to somebody else in between.
+      const isOurs = isSmolVMError(error, "PORT_IN_USE") && error.details["hostPort"] === ssh?.hostPort;
+      if (!isOurs || attempt === PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function startOnce(
+  ctx: VmContext,
+  capture: CaptureRow,
+  settings: CopySettings & { readonly ssh: SshForward | undefined },
+  options: WaitOptions & { readonly check?: () => void },
+): Promise<string> {
+  const rest = shareLimit(options);
+  const { vm: captured, directory: from } = decodeCapture(capture);
   const vmId = settings.vmId ?? newVmId();
   const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, vmId);
   const env = { ...(await readEnvironment(from)), ...settings.envVars };
@@ -59,6 +83,7 @@ export async function startFromCapture(
     origin: settings.origin,
     machineId: randomBytes(16).toString("hex"),
     ports: await choosePorts(settings.ports),
+    ssh: settings.ssh,
     bootTimeoutMs: settings.bootTimeoutMs ?? captured.bootTimeoutMs,
     retainDiskOnDelete: settings.retainDiskOnDelete,
     directory,
@@ -102,6 +127,7 @@ export async function requireFit(ctx: VmContext, capture: CaptureRow, options: W
     new SmolVMError("SNAPSHOT_FAILED", `Cannot go on from "${capture.id}": ${what}`, {
       details: { id: capture.id, expected, actual },
     });
+  await requireMounts(capture.vmId, vm.mounts);
   const found = await backendFor(vm.backend).identify(Deadline.from(rest(), vm.bootTimeoutMs));
   if (found !== vm.vmm) throw fail(`it was made with ${vm.vmm}, and this host has ${found}`, vm.vmm, found);
   const now = shapeDigest(capture.vmId, vm);

@@ -9,6 +9,7 @@ import { startPasst } from "../network/passt.js";
 import type { VmContext } from "./context.js";
 import { helperPath } from "./helper-programs.js";
 import { NETWORK_ROLE } from "./resources.js";
+import { forwardsOf } from "./ssh/ssh-forward.js";
 import type { VmSpec } from "./vm-spec.js";
 
 /** Both ends of a VM's network. */
@@ -45,7 +46,7 @@ export async function startNetwork(ctx: VmContext, start: NetworkStart): Promise
   const { vmId, spec, runtimeDir, deadline } = start;
   if (spec.networkMode === "none") return undefined;
   const owner = { vmId, guestNumber: spec.guestNumber };
-  const plan = planNetwork(owner, { mode: spec.networkMode, ports: spec.ports }, await readHostNetwork());
+  const plan = planNetwork(owner, { mode: spec.networkMode, ports: forwardsOf(spec) }, await readHostNetwork());
   if (plan.mode === "none") return undefined;
   const guardPath = helperPath("netguard");
   const { pid, socketPath, ready } = await startPasst({ dir: runtimeDir, plan, guardPath, deadline });

@@ -31,6 +31,9 @@ const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
 const flag = z.boolean("true or false");
 const hasNoNul = (text: string) => !text.includes("\0");
 
+/** Whether a text can be UTF-8: half of a surrogate pair cannot, and would arrive as something else. */
+const isWellFormed = (text: string) => Buffer.from(text, "utf8").toString("utf8") === text;
+
 const PATH_EXPECTED = `a path of 1 to ${PATH_LIMIT_BYTES} bytes without NUL`;
 const path = z
   .string(PATH_EXPECTED)
@@ -78,12 +81,20 @@ const ports = z
   .max(PORTS_LIMIT, PORTS_EXPECTED)
   .readonly();
 
+const GUEST_PATH_EXPECTED = `an absolute path other than / of at most ${PATH_LIMIT_BYTES} bytes without NUL, . and ..`;
+const guestPath = z
+  .string(GUEST_PATH_EXPECTED)
+  .regex(/^\/(?!$)/, GUEST_PATH_EXPECTED)
+  .refine((text) => hasNoNul(text) && isWellFormed(text), GUEST_PATH_EXPECTED)
+  .refine((text) => Buffer.byteLength(text) <= PATH_LIMIT_BYTES, GUEST_PATH_EXPECTED)
+  .refine((text) => !text.split("/").some((part) => part === "." || part === ".."), GUEST_PATH_EXPECTED);
+
 const MOUNTS_EXPECTED = `a list of at most ${MOUNTS_LIMIT} mounts { hostPath, guestPath, writable? }`;
 const mounts = z
   .array(
     z
       .strictObject(
-        { hostPath: path, guestPath: path, writable: flag.optional() },
+        { hostPath: path, guestPath, writable: flag.optional() },
         "a mount { hostPath, guestPath, writable? }",
       )
       .readonly(),
@@ -98,7 +109,10 @@ const envVars = z
     z.string().regex(ENV_KEY_PATTERN, "a name of letters, digits and _, not beginning with a digit"),
     z
       .string(ENV_VALUE_EXPECTED)
-      .refine((text) => hasNoNul(text) && Buffer.byteLength(text) <= ENV_ENTRY_LIMIT_BYTES, ENV_VALUE_EXPECTED),
+      .refine(
+        (text) => hasNoNul(text) && isWellFormed(text) && Buffer.byteLength(text) <= ENV_ENTRY_LIMIT_BYTES,
+        ENV_VALUE_EXPECTED,
+      ),
     "an object of texts",
   )
   .readonly()
@@ -156,6 +170,8 @@ const schema = z
  * - `bootArgs`: added to the kernel command line, at most 1024 printable ASCII characters
  * - `backend`: `"auto"`, `"qemu"`; `accel`: `"auto"`, `"kvm"`, `"hvf"`, `"tcg"`
  * - `network`: `"user"` (default), `"none"`; `ports`: `[{ guest, host?, hostAddress? }]`
+ * - `mounts`: `[{ hostPath, guestPath, writable? }]`, directories of the host; by default what the guest writes stays its own
+ * - `commChannel`: `"auto"` (default), `"agent"`, or `"ssh"`: an SSH server too, which the library itself then uses
  * - `envVars`: environment of every command; never stored in the database
  * - `bootTimeoutMs`: 100 to 600000 for each of two attempts, default 60000
  * - `retainDiskOnDelete`: keep the private layer when the VM is deleted, default false
@@ -181,6 +197,10 @@ export function checkConfig(config: unknown): CheckedConfig {
   if (checked.ports.length > 0 && networkModeOf(checked) === "none") {
     throw invalidConfig({ field: "ports", value: checked.ports, expected: 'no ports with network "none"' });
   }
+  if (checked.commChannel === "ssh" && networkModeOf(checked) !== "user") {
+    const expected = '"auto" or "agent": the SSH channel needs network "user"';
+    throw invalidConfig({ field: "commChannel", value: checked.commChannel, expected });
+  }
   const collision = firstCollision(checked.ports);
   if (collision !== undefined) {
     const expected = "each host address and port once, 0.0.0.0 counting as every address";
@@ -195,6 +215,18 @@ export function checkConfig(config: unknown): CheckedConfig {
     throw invalidConfig({ field: "diskSizeMib", value: checked.diskSizeMib, expected });
   }
   return checked;
+}
+
+/**
+ * Checks variables that a VM is to have.
+ *
+ * @throws {INVALID_CONFIG} naming the variable, never its value.
+ */
+export function checkEnvironment(env: unknown): Readonly<Record<string, string>> {
+  const parsed = envVars.safeParse(env);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => ({ ...issue, path: ["env", ...issue.path] }));
+  throw refusal(issues, { input: { env }, name: "env", unknownField: "no field of this name" });
 }
 
 /** The mode of a network, in whichever of its two forms it was given. */

@@ -4,8 +4,8 @@ import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { within } from "../base/within.js";
 import { checkWaitOptions } from "../errors/check-wait-options.js";
 import { waitError } from "../errors/wait-errors.js";
+import type { CommandResult } from "../guest/command-result.js";
 import type { GuestCommand } from "../guest/exec-request.js";
-import type { CommandResult } from "../guest/run-command.js";
 import type { PruneResult } from "../images/image-removal.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { RemovedEntry } from "../images/remove-unused.js";
@@ -36,9 +36,11 @@ import {
   type SnapshotOptions,
   snapshotVm,
 } from "./snapshots.js";
+import { type SshAccess, sshAccess } from "./ssh/ssh-access.js";
 import { startVm } from "./start-vm.js";
 import { stopVm } from "./stop-vm.js";
 import type { VMConfig } from "./vm-config.js";
+import { VmGuests } from "./vm-guests.js";
 import { type VMInfo, vmInfo } from "./vm-info.js";
 import { decodeSpec } from "./vm-spec.js";
 
@@ -58,6 +60,8 @@ const OPEN_TIMEOUT_MS = 120_000;
 export class VmManager implements AsyncDisposable {
   readonly #ctx: VmContext;
   readonly #underWay = new Set<Promise<unknown>>();
+  /** What reaches into the guests of running VMs, beside {@link exec} and {@link run}. */
+  readonly guests: VmGuests;
   #opened: Promise<unknown> | undefined;
   #isOpen = false;
 
@@ -67,6 +71,10 @@ export class VmManager implements AsyncDisposable {
    */
   constructor(options: { readonly stateDir?: string | undefined } = {}) {
     this.#ctx = openContext(options.stateDir);
+    this.guests = new VmGuests(this.#ctx, {
+      operate: (bounds, work) => this.#operate(bounds, work),
+      whenOpen: (deadline) => this.#whenOpen(deadline),
+    });
   }
 
   get stateDir(): string {
@@ -175,6 +183,11 @@ export class VmManager implements AsyncDisposable {
     });
   }
 
+  /** How to connect with SSH. @see sshAccess for what it throws. */
+  async ssh(vmId: string, options?: WaitOptions): Promise<SshAccess> {
+    return this.#operate(options, () => sshAccess(this.#ctx, vmId));
+  }
+
   /** The status as recorded: no look at the host. @throws {VM_NOT_FOUND} */
   recordedStatus(vmId: string): VmStatus {
     return findVm(this.#ctx, vmId).status;
@@ -248,18 +261,20 @@ export class VmManager implements AsyncDisposable {
     checkWaitOptions(options);
     const rest = shareLimit(options ?? {});
     const deadline = Deadline.from(options, OPEN_TIMEOUT_MS);
-    const opening = this.#isOpen
-      ? Promise.resolve()
-      : within(this.#open(), deadline, (): never => {
-          throw waitError(`Opening of state directory "${this.stateDir}"`, deadline);
-        });
-    const operation = opening.then(() => work(rest()));
+    const operation = this.#whenOpen(deadline).then(() => work(rest()));
     this.#underWay.add(operation);
     try {
       return await operation;
     } finally {
       this.#underWay.delete(operation);
     }
+  }
+
+  async #whenOpen(deadline: Deadline): Promise<unknown> {
+    if (this.#isOpen) return undefined;
+    return within(this.#open(), deadline, (): never => {
+      throw waitError(`Opening of state directory "${this.stateDir}"`, deadline);
+    });
   }
 
   #open(): Promise<unknown> {

@@ -2,8 +2,11 @@
 
 import { z } from "zod";
 import { SmolVMError } from "../errors/smolvm-error.js";
+import { mountSchema } from "./mount-plan.js";
 
 const format = z.enum(["raw", "qcow2"]);
+
+const portForward = z.strictObject({ hostAddress: z.string(), hostPort: z.int(), guestPort: z.int() });
 
 const origin = z.strictObject({
   kind: z.enum(["boot", "template", "snapshot", "fork", "checkpoint"]),
@@ -49,7 +52,11 @@ export const vmSpecSchema = z
     /** No other VM of the state directory has it; the guest's address is made from it. */
     guestNumber: z.int(),
     networkMode: z.enum(["none", "user"]),
-    ports: z.array(z.strictObject({ hostAddress: z.string(), hostPort: z.int(), guestPort: z.int() })),
+    ports: z.array(portForward),
+    /** Where its SSH server is reached; absent without the SSH channel. */
+    ssh: portForward.optional(),
+    /** In the order in which they are made. Records of older versions have none. */
+    mounts: z.array(mountSchema).readonly().default([]),
     machineId: z.string(),
     bootTimeoutMs: z.int(),
     retainDiskOnDelete: z.boolean(),

@@ -4,6 +4,7 @@ import { invalidConfig } from "../../errors/invalid-config.js";
 import type { CommandModule } from "../command.js";
 import {
   addGuestCommandOptions,
+  addTerminalOptions,
   type GuestCommandOptions,
   guestCommandOptions,
 } from "../options/guest-command-options.js";
@@ -16,6 +17,7 @@ export const command: CommandModule<GuestCommandOptions> = {
       .argument("[argv...]", "program and arguments; put -- before them")
       .usage("<vm> [options] -- argv...");
     addGuestCommandOptions(command);
+    addTerminalOptions(command);
   },
 
   async run(context, { args: [vmId = "", ...argv], options }) {
@@ -24,6 +26,10 @@ export const command: CommandModule<GuestCommandOptions> = {
     }
     const commandOptions = guestCommandOptions(options, context.host.env);
     const { SmolVM } = await context.host.loadSdk();
-    return runInGuest(context, await SmolVM.fromId(vmId), { argv, options: commandOptions });
+    return runInGuest(context, await SmolVM.fromId(vmId), {
+      argv,
+      options: commandOptions,
+      isOnTerminal: options.tty === true,
+    });
   },
 };

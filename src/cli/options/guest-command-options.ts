@@ -12,6 +12,9 @@ export interface GuestCommandOptions {
   /** In milliseconds. */
   readonly timeout?: number;
   readonly env?: readonly string[];
+  /** Stdin is always passed on; accepted because people write `-it`. */
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
 }
 
 /** Declares them. */
@@ -21,6 +24,13 @@ export function addGuestCommandOptions(command: Command): void {
     .option("--user <name>", "user name or uid in the guest (default: root)")
     .option("--timeout <seconds>", "kill the command after this time (default: never)", secondsAsMs("--timeout"))
     .option("--env <name=value>", "set a variable, or pass one of yours on by its name; repeatable", collectText);
+}
+
+/** Declares what only commands of the user's own have. */
+export function addTerminalOptions(command: Command): void {
+  command
+    .option("-i, --interactive", "pass stdin on, which is always done")
+    .option("-t, --tty", "run it on a terminal of its own, with yours as its keyboard and screen");
 }
 
 /** The library's words for them. @throws {INVALID_CONFIG} */

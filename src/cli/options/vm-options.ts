@@ -3,6 +3,7 @@
 import { type Command, Option } from "commander";
 import type { VMConfig } from "../../index.js";
 import { collectText } from "./environment.js";
+import { collectMount, type Mount } from "./mount.js";
 import { collectPort, type Port } from "./port.js";
 import { wholeNumber } from "./values.js";
 
@@ -22,6 +23,8 @@ export interface VmOptions {
   readonly accel?: VMConfig["accel"];
   readonly network?: "none" | "user";
   readonly port?: readonly Port[];
+  readonly mount?: readonly Mount[];
+  readonly ssh?: boolean;
   readonly bootTimeout?: number;
   readonly retainDisk?: boolean;
 }
@@ -44,6 +47,8 @@ export function addVmOptions(command: Command): void {
     .addOption(new Option("--network <mode>", "network of the guest (default: user)").choices(["none", "user"]));
   addPortOption(command);
   command
+    .option("--mount <mount>", "HOST:GUEST, or HOST:GUEST:rw to write to it too; repeatable", collectMount)
+    .option("--ssh", "run an SSH server, for `smolvm ssh` and the like")
     .option("--boot-timeout <ms>", "for each of two attempts (default: 60000)", wholeNumber("--boot-timeout"))
     .option("--retain-disk", "keep the private layer when the VM is deleted");
 }
@@ -81,6 +86,8 @@ export function vmConfig(options: VmOptions): VMConfig {
     accel: options.accel,
     network: options.network,
     ports: options.port,
+    mounts: options.mount,
+    commChannel: options.ssh === true ? "ssh" : undefined,
     bootTimeoutMs: options.bootTimeout,
     retainDiskOnDelete: options.retainDisk,
   };

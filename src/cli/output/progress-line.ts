@@ -9,6 +9,10 @@ const TICK_MS = 1000;
 const PLAIN_INTERVAL_MS = 5000;
 /** Width of a terminal that does not tell, in columns. */
 const DEFAULT_COLUMNS = 80;
+/** Length of the bar that shows how much is done, in characters. */
+const BAR_CELLS = 20;
+/** A narrower terminal needs the room for words, in columns. */
+const BAR_FROM_COLUMNS = 60;
 /** Back to the line's start, and erase it (ECMA-48 EL). */
 const ERASE_LINE = "\r\x1b[K";
 
@@ -60,9 +64,19 @@ export class ProgressLine {
     const seconds = Math.floor((performance.now() - this.#startedAtMs) / 1000);
     const columns = this.#stream.columns || DEFAULT_COLUMNS; // A terminal of unknown size says 0.
     const elapsed = seconds > 0 ? ` ${seconds} s` : "";
-    const text = describe(this.#event).slice(0, Math.max(0, columns - elapsed.length - 1));
+    const text = `${columns < BAR_FROM_COLUMNS ? "" : bar(this.#event)}${describe(this.#event)}`.slice(
+      0,
+      Math.max(0, columns - elapsed.length - 1),
+    );
     this.#stream.write(`${ERASE_LINE}${text}${elapsed}`);
   }
+}
+
+/** The share that is done as a picture, where it is known. */
+function bar({ fraction }: ProgressEvent): string {
+  if (fraction === undefined) return "";
+  const done = Math.floor(fraction * BAR_CELLS);
+  return `[${"#".repeat(done)}${".".repeat(BAR_CELLS - done)}] `;
 }
 
 function describe({ step, detail, fraction }: ProgressEvent): string {

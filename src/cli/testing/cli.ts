@@ -23,12 +23,14 @@ export interface Setting {
   readonly env?: Record<string, string>;
   /** Whether stdout and stderr are a terminal. */
   readonly isTTY?: boolean;
+  /** Stands for programs on our streams. */
+  readonly runAttached?: (argv: readonly string[]) => Promise<number>;
 }
 
 /** Runs a command line whose words are separated by spaces. */
 export async function cli(
   line: string | readonly string[],
-  { sdk = {}, interrupts = new Interrupts(), env = {}, isTTY = false }: Setting = {},
+  { sdk = {}, interrupts = new Interrupts(), env = {}, isTTY = false, runAttached = async () => 0 }: Setting = {},
 ) {
   const stdout = sink();
   const stderr = sink();
@@ -38,6 +40,8 @@ export async function cli(
     stdout: Object.assign(stdout.stream, { isTTY }),
     stderr: Object.assign(stderr.stream, { isTTY }),
     env,
+    runAttached,
+    showOutputAsItIs: async () => {},
     loadSdk: async () => sdk as unknown as Sdk,
   };
   const argv = typeof line === "string" ? line.split(" ").filter((word) => word !== "") : line;

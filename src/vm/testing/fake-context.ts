@@ -13,6 +13,7 @@ import type { CaptureKind } from "../../storage/capture-store.js";
 import { scratchCacheStore, scratchDirectory, scratchStore } from "../../storage/testing/scratch-store.js";
 import type { VmRow, VmStatus } from "../../storage/vm-store.js";
 import { CAPTURES_DIRECTORY, captureFiles, encodeCapture } from "../capture-spec.js";
+import { HookRegistry } from "../command-hooks.js";
 import type { VmContext } from "../context.js";
 import { GuestChannels } from "../guest-channels.js";
 import { encodeSpec, type VmSpec } from "../vm-spec.js";
@@ -30,6 +31,7 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
     store,
     images,
     channels: new GuestChannels(store),
+    hooks: new HookRegistry(),
     starts: new Slots(1),
     cache: () => scratchCacheStore(stateDir),
     close: missing,
@@ -59,6 +61,7 @@ export function specOf(ctx: VmContext, id: string, changes: Partial<VmSpec> = {}
     guestNumber: 0,
     networkMode: "none",
     ports: [],
+    mounts: [],
     machineId: "0".repeat(32),
     bootTimeoutMs: 1_000,
     retainDiskOnDelete: false,

@@ -1,0 +1,39 @@
+// `smolvm ssh`: OpenSSH's client into a VM, with everything that it has to be told.
+
+import { SmolVMError } from "../../errors/smolvm-error.js";
+import type { SshAccess } from "../../index.js";
+import type { CommandModule } from "../command.js";
+
+interface SshOptions {
+  readonly config?: boolean;
+}
+
+export const command: CommandModule<SshOptions> = {
+  configure(command) {
+    command
+      .argument("<vm>", "id of a VM that was created with --ssh")
+      .argument("[argv...]", "a command, as ssh takes it; put -- before it")
+      .option("--config", "print what an ssh_config needs for it, for editors, scp and the like")
+      .usage("<vm> [options] [-- argv...]");
+  },
+
+  async run({ host, signal, isJson }, { args: [vmId = "", ...argv], options }) {
+    const { SmolVM } = await host.loadSdk();
+    const access = await (await SmolVM.fromId(vmId)).ssh({ signal });
+    if (isJson || options.config === true) return { data: access, text: configOf(vmId, access) };
+    const exitCode = await host.runAttached(["ssh", ...access.options, access.host, ...argv], signal);
+    if (exitCode === 0) return { data: access };
+    const failure = new SmolVMError("COMMAND_FAILED", `ssh exited with ${exitCode}`);
+    return { data: access, exitCode, failures: [failure], isQuiet: true };
+  },
+};
+
+/** The options as OpenSSH's configuration has them: `-o Name=value` is a line `Name value`. */
+function configOf(vmId: string, { host, options }: SshAccess): string {
+  const lines = options.flatMap((option, index) => {
+    if (options[index - 1] !== "-o") return [];
+    const end = option.indexOf("=");
+    return [`  ${option.slice(0, end)} ${option.slice(end + 1)}`];
+  });
+  return [`Host ${vmId}`, `  HostName ${host}`, ...lines].join("\n");
+}

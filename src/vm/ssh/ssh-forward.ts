@@ -1,0 +1,20 @@
+// The host port that leads to a guest's SSH server: one forward more than those that the user has asked for.
+
+import type { PortForward } from "../../storage/port-store.js";
+
+/** Where a guest's SSH server is reached, and where it listens. */
+export type SshForward = PortForward;
+
+/** Port of the guest on which its SSH server listens. */
+export const SSH_GUEST_PORT = 22;
+
+/** All host ports of a VM: those that were asked for, and that of its SSH server. */
+export function forwardsOf({
+  ports,
+  ssh,
+}: {
+  readonly ports: readonly PortForward[];
+  readonly ssh?: SshForward | undefined;
+}): readonly PortForward[] {
+  return ssh === undefined ? ports : [...ports, ssh];
+}

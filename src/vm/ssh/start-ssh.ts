@@ -1,0 +1,46 @@
+// Brings up a guest's SSH server after the guest got its identity, in a copy anew.
+
+import type { Deadline } from "../../base/deadline.js";
+import { SmolVMError } from "../../errors/smolvm-error.js";
+import type { GuestConnection } from "../../guest/connection.js";
+import { GuestRefusal } from "../../guest/guest-refusal.js";
+import { startGuestSshServer } from "../../guest/ssh-server.js";
+import { readSshClientKey } from "./ssh-files.js";
+import type { SshForward } from "./ssh-forward.js";
+
+/** Whose server, and what it needs. */
+export interface SshStart {
+  readonly vmId: string;
+  /** Of the VM's own files. */
+  readonly directory: string;
+  readonly forward: SshForward;
+  /** The guest's own addresses, with prefix length. */
+  readonly addresses: readonly string[];
+}
+
+/**
+ * Resolves when the guest's SSH server listens.
+ *
+ * @throws {SSH_FAILED} when the image has none, or it does not start; `details.errno`.
+ * @throws {STORAGE_FAILED} {TIMEOUT} {ABORTED} {CHANNEL_CLOSED} {PROTOCOL_ERROR}
+ */
+export async function startSsh(
+  connection: GuestConnection,
+  { vmId, directory, forward, addresses }: SshStart,
+  deadline: Deadline,
+): Promise<void> {
+  const address = addresses[0]?.split("/")[0];
+  if (address === undefined) throw new SmolVMError("INTERNAL", `VM "${vmId}" has the SSH channel and no address`);
+  const { publicKey } = await readSshClientKey(directory);
+  try {
+    await startGuestSshServer(connection, { address, port: forward.guestPort, clientKey: publicKey }, deadline);
+  } catch (error) {
+    if (!(error instanceof GuestRefusal)) throw error;
+    const { errno, guestMessage } = error;
+    throw new SmolVMError("SSH_FAILED", `Cannot start the SSH server of VM "${vmId}": ${guestMessage}`, {
+      details: { vmId, errno },
+      cause: error,
+      hint: errno === "ENOENT" ? 'Use an image with OpenSSH\'s server, or commChannel: "agent".' : undefined,
+    });
+  }
+}
