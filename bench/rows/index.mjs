@@ -4,8 +4,10 @@ import { CLI } from "./cli.mjs";
 import { COMMANDS } from "./commands.mjs";
 import { COPIES } from "./copies.mjs";
 import { CROWDS } from "./crowds.mjs";
+import { FILES } from "./files.mjs";
 import { LIFECYCLE } from "./lifecycle.mjs";
 import { POOL } from "./pool.mjs";
+import { STREAMS } from "./streams.mjs";
 
 /** @typedef {{ stateDir: string, samples: number }} BenchOptions */
 /**
@@ -16,4 +18,4 @@ import { POOL } from "./pool.mjs";
  */
 
 /** @type {Group[]} */
-export const ROWS = [...LIFECYCLE, ...POOL, ...COMMANDS, ...COPIES, ...CROWDS, ...CLI];
+export const ROWS = [...LIFECYCLE, ...POOL, ...COMMANDS, ...STREAMS, ...FILES, ...COPIES, ...CROWDS, ...CLI];

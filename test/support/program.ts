@@ -59,6 +59,8 @@ interface Calls {
   delete(id: string): { retainedDiskPath?: string };
   exec(id: string, argv: readonly string[], options?: CommandOptions): CommandResult;
   run(id: string, line: string, options?: CommandOptions): CommandResult;
+  spawnDetached(id: string, line: string): string;
+  upload(id: string, from: string, to: string): void;
   info(id: string): VMInfo;
   list(): VMInfo[];
   reconcile(): ReconcileReport;
