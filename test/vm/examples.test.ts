@@ -12,6 +12,12 @@ const NAMES = readdirSync(join(ROOT, "examples")).map((name) => basename(name, "
 
 /** What each must print; an example that is not named here fails. */
 const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
+  files: [
+    /^1 file up, down came: two,three,one$/m,
+    /^in the guest: note,sorted.txt,words.txt$/m,
+    /^missing: ENOENT$/m,
+    /^refused: nothing is removed here$/m,
+  ],
   fork: [
     ...[0, 1, 2].map((n) => new RegExp(`^attempt ${n}: made ready once, attempt ${n}, 1 sleeping$`, "m")),
     /^the first VM: made ready once$/m,
@@ -28,6 +34,12 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
     /^sum\(range\(100\)\) = 4950$/m,
     /^len\('microVM'\) = 7$/m,
     /^pool of 2: 4 taken, some of them were ready$/m,
+  ],
+  processes: [
+    /^first: tick$/m,
+    /^calculator: 42$/m,
+    /^terminal: \/dev\/pts\/\d+, 40 120$/m,
+    /^detached: ready, got a line \(exit 0\)$/m,
   ],
   "run-untrusted": [/status: 'ok',\s+stdout: '285\\n'/, /status: 'failed'/],
   streaming: [
