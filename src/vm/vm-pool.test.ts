@@ -14,6 +14,10 @@ class FakeManager {
   mostAtOnce = 0;
   /** What the next makings wait for, or fail with. */
   gate: Promise<unknown> = Promise.resolve();
+  /** What a look at a VM waits for, by its id. */
+  readonly looks = new Map<string, Promise<unknown>>();
+  /** What each deletion waits for. */
+  deletions: Promise<unknown> = Promise.resolve();
 
   async create(_config: unknown, { signal }: { signal: AbortSignal }): Promise<string> {
     this.makingNow += 1;
@@ -29,9 +33,11 @@ class FakeManager {
   }
   async exec(): Promise<void> {}
   async info(vmId: string): Promise<{ status: string }> {
+    await this.looks.get(vmId);
     return { status: this.alive.has(vmId) ? "running" : "error" };
   }
   async delete(vmId: string): Promise<void> {
+    await this.deletions;
     this.alive.delete(vmId);
   }
   async keep(vmId: string): Promise<void> {
@@ -191,6 +197,107 @@ describe("a call that waits", () => {
     await expect(pool.acquire()).rejects.toMatchObject({ code: "INVALID_STATE" });
     await expect(pool.filled()).rejects.toMatchObject({ code: "INVALID_STATE" });
   });
+});
+
+describe("a call whose VM turns out to be dead", () => {
+  /** A full pool whose VMs are looked at, and made, only when the test lets them. */
+  async function heldPool(size: number) {
+    const pool = poolOf({ size });
+    await pool.filled();
+    const gate = deferred<void>();
+    manager.gate = gate.promise;
+    const looks = Array.from({ length: size }, () => deferred<void>());
+    for (const [index, look] of looks.entries()) manager.looks.set(`vm-${index}`, look.promise);
+    return { pool, gate, looks };
+  }
+
+  test("keeps its turn before one that waits already, also while the dead one is being deleted", async () => {
+    const { pool, gate, looks } = await heldPool(1);
+    const deletion = deferred<void>();
+    manager.deletions = deletion.promise;
+    manager.alive.delete("vm-0");
+    const order: string[] = [];
+    const calls = ["first", "second"].map((name) => pool.acquire().then(() => order.push(name)));
+    await sleep(0);
+    expect(pool.stats().waiting).toBe(1);
+    looks[0]?.resolve();
+    await sleep(0);
+    expect(pool.stats()).toMatchObject({ waiting: 2, died: 1 });
+    gate.resolve();
+    await Promise.all(calls);
+    deletion.resolve();
+    expect(order).toEqual(["first", "second"]);
+  });
+
+  test.each([
+    ["earlier", [0, 1]],
+    ["later", [1, 0]],
+  ])("keeps its turn among others like it; that of the %s call is found dead first", async (_which, found) => {
+    const { pool, gate, looks } = await heldPool(2);
+    manager.alive.clear();
+    const order: number[] = [];
+    const calls = [0, 1].map((n) => pool.acquire().then(() => order.push(n)));
+    for (const index of found) {
+      looks[index]?.resolve();
+      await sleep(0);
+    }
+    expect(pool.stats()).toMatchObject({ waiting: 2, died: 2 });
+    gate.resolve();
+    await Promise.all(calls);
+    expect(order).toEqual([0, 1]);
+  });
+
+  test("is given the VM of one that asked later", async () => {
+    const { pool, gate, looks } = await heldPool(2);
+    manager.alive.delete("vm-0");
+    const [first, second] = [pool.acquire(), pool.acquire()];
+    looks[0]?.resolve();
+    await sleep(0);
+    looks[1]?.resolve();
+    expect(await first).toBe("vm-1");
+    gate.resolve();
+    expect(await second).toBe("vm-2");
+    expect(pool.stats()).toMatchObject({ hits: 0, misses: 2, died: 1 });
+  });
+
+  test("fails when the pool was closed meanwhile", async () => {
+    const { pool, looks } = await heldPool(1);
+    manager.alive.delete("vm-0");
+    const outcome = expect(pool.acquire({ timeoutMs: 5_000 })).rejects.toMatchObject({ code: "INVALID_STATE" });
+    await pool[Symbol.asyncDispose]();
+    looks[0]?.resolve();
+    await outcome;
+  });
+});
+
+test.each([false, true])("a VM that came as its call was aborted is not lost; pool closed: %j", async (isClosed) => {
+  const pool = poolOf({ size: 1 });
+  await pool.filled();
+  const gate = deferred<void>();
+  manager.gate = gate.promise;
+  const taken = await pool.acquire();
+  const abort = new AbortController();
+  const outcome = expect(pool.acquire({ signal: abort.signal })).rejects.toMatchObject({ code: "ABORTED" });
+  let closing: Promise<void> | undefined;
+  let exec = 0;
+  // In the microtasks of the delivery itself: given by the pool, not yet seen by the call.
+  manager.exec = async () => {
+    if (++exec < 3) return;
+    const cut = () => {
+      if (pool.stats().waiting > 0) return queueMicrotask(cut);
+      if (isClosed) closing = pool[Symbol.asyncDispose]();
+      abort.abort();
+    };
+    queueMicrotask(cut);
+  };
+  gate.resolve();
+  await outcome;
+  if (isClosed) {
+    await closing;
+    expect([...manager.alive]).toEqual([taken]);
+  } else {
+    expect(await pool.acquire()).toBe("vm-1");
+  }
 });
 
 test.each([

@@ -65,6 +65,14 @@ export interface PoolStats {
   readonly failed: number;
 }
 
+/** A call that waits for a VM. */
+interface Waiter extends Deferred<string> {
+  /** Its place among all calls: who asked first has the lowest. */
+  readonly ticket: number;
+  /** What it was given. */
+  vmId?: string;
+}
+
 /** A pool over one manager; VMs are told by their ids. */
 export class VmPool implements AsyncDisposable {
   readonly #manager: VmManager;
@@ -73,15 +81,18 @@ export class VmPool implements AsyncDisposable {
   readonly #size: number;
   readonly #pauseMs: number;
   readonly #ready: string[] = [];
-  readonly #waiters: Deferred<string>[] = [];
+  /** In the order of their tickets. While somebody waits, nothing is ready. */
+  readonly #waiters: Waiter[] = [];
   readonly #closing = new AbortController();
   readonly #making = new Set<Promise<void>>();
+  readonly #discarding = new Set<Promise<unknown>>();
   readonly #counts = { hits: 0, misses: 0, died: 0, failed: 0 };
   readonly #lookTimer: NodeJS.Timeout;
   /** When the next one may be made while nobody waits, on the clock of performance.now(). */
   #nextRefillMs = 0;
   #refillTimer: NodeJS.Timeout | undefined;
   #failuresInARow = 0;
+  #nextTicket = 0;
   #closed: Promise<void> | undefined;
 
   /** Begins to fill at once. @throws {INVALID_CONFIG} naming the field. */
@@ -110,20 +121,29 @@ export class VmPool implements AsyncDisposable {
   async acquire(options: WaitOptions = {}): Promise<string> {
     checkWaitOptions(options);
     const deadline = Deadline.from(options, ACQUIRE_TIMEOUT_MS);
-    this.#requireOpen();
-    if (deadline.isAborted) throw waitError("Wait for a VM of the pool", deadline);
-    // Nobody overtakes those who wait already.
-    while (this.#waiters.length === 0) {
+    const ticket = this.#nextTicket++;
+    for (;;) {
+      this.#requireOpen();
+      if (deadline.isAborted) throw waitError("Wait for a VM of the pool", deadline);
       const vmId = this.#ready.shift();
       if (vmId === undefined) break;
       this.#nextRefillMs = Math.max(this.#nextRefillMs, performance.now() + REFILL_DELAY_MS);
       this.#refill();
-      if (!(await this.#isWell(vmId))) continue;
-      this.#counts.hits += 1;
-      return this.#handOut(vmId);
+      if (!(await this.#isRunning(vmId))) {
+        void this.#bury(vmId); // Not waited for: others would be served meanwhile.
+        continue;
+      }
+      const first = this.#waiters[0];
+      if (first === undefined || first.ticket > ticket) {
+        this.#counts.hits += 1;
+        return this.#handOut(vmId);
+      }
+      // One that asked earlier got a dead VM, and waits since: this one is its.
+      this.#deliver(vmId);
+      break;
     }
     this.#counts.misses += 1;
-    return this.#handOut(await this.#wait(deadline));
+    return this.#handOut(await this.#wait(ticket, deadline));
   }
 
   stats(): PoolStats {
@@ -154,7 +174,8 @@ export class VmPool implements AsyncDisposable {
     clearTimeout(this.#refillTimer);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(closedError());
     await Promise.all(this.#making);
-    await Promise.all(this.#ready.splice(0).map((vmId) => this.#discard(vmId)));
+    for (const vmId of this.#ready.splice(0)) void this.#discard(vmId);
+    await Promise.all(this.#discarding);
   }
 
   /** Makes what is missing: at once for those who wait, else one after the other and no faster than asked. */
@@ -207,27 +228,26 @@ export class VmPool implements AsyncDisposable {
       return;
     }
     const waiter = this.#waiters.shift();
-    if (waiter === undefined) this.#ready.push(vmId);
-    else waiter.resolve(vmId);
+    if (waiter === undefined) {
+      this.#ready.push(vmId);
+      return;
+    }
+    waiter.vmId = vmId;
+    waiter.resolve(vmId);
   }
 
-  #wait(deadline: Deadline): Promise<string> {
+  #wait(ticket: number, deadline: Deadline): Promise<string> {
     if (this.#waiters.length >= WAITERS_LIMIT) {
       throw new SmolVMError("BUSY", `Cannot wait for a VM of the pool: ${WAITERS_LIMIT} calls wait already`);
     }
-    const waiter = deferred<string>();
-    waiter.promise.catch(() => {});
-    this.#waiters.push(waiter);
+    const waiter: Waiter = { ...deferred<string>(), ticket };
+    // Not always the last: one whose VM turned out to be dead goes before those who asked after it.
+    this.#waiters.splice(this.#waiters.findLastIndex((other) => other.ticket < ticket) + 1, 0, waiter);
     this.#refill();
     return within(waiter.promise, deadline, (): never => {
       const index = this.#waiters.indexOf(waiter);
       if (index >= 0) this.#waiters.splice(index, 1);
-      // It came in the same moment, or the pool was closed.
-      else
-        void waiter.promise.then(
-          (vmId) => this.#deliver(vmId),
-          () => {},
-        );
+      else if (waiter.vmId !== undefined) this.#deliver(waiter.vmId); // It came in the same moment.
       throw waitError("Wait for a VM of the pool", deadline);
     });
   }
@@ -253,12 +273,6 @@ export class VmPool implements AsyncDisposable {
     }
   }
 
-  async #isWell(vmId: string): Promise<boolean> {
-    if (await this.#isRunning(vmId)) return true;
-    await this.#bury(vmId);
-    return false;
-  }
-
   #isRunning(vmId: string): Promise<boolean> {
     return this.#manager.info(vmId).then(
       ({ status }) => status === "running",
@@ -274,7 +288,10 @@ export class VmPool implements AsyncDisposable {
 
   /** What cannot be deleted now is deleted by the next reconcile after this program's end. */
   async #discard(vmId: string): Promise<void> {
-    await this.#manager.delete(vmId).catch(() => {});
+    const discarding = this.#manager.delete(vmId).catch(() => {});
+    this.#discarding.add(discarding);
+    await discarding;
+    this.#discarding.delete(discarding);
   }
 
   #requireOpen(): void {
