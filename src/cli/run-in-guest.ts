@@ -34,7 +34,7 @@ export async function runInGuest(
   if (isOnTerminal) {
     const env = withTerm(options.env, host.env);
     const settings = { ...options, stdin: undefined, env, signal, maxOutputBytes: KEPT_OUTPUT_BYTES };
-    return told(shown, () => runInTerminal(context, (pty) => vm.spawn(argv, { ...settings, pty })));
+    return told(shown, signal, () => runInTerminal(context, (pty) => vm.spawn(argv, { ...settings, pty })));
   }
   const passOn: CommandOptions = {
     maxOutputBytes: KEPT_OUTPUT_BYTES,
@@ -42,7 +42,7 @@ export async function runInGuest(
   };
   const { stdin } = host;
   try {
-    return await told(shown, () => vm.exec(argv, { ...options, stdin, signal, ...(isJson ? {} : passOn) }));
+    return await told(shown, signal, () => vm.exec(argv, { ...options, stdin, signal, ...(isJson ? {} : passOn) }));
   } finally {
     stdin.destroy(); // Else a terminal or an idle pipe keeps being read.
   }
@@ -62,10 +62,10 @@ export async function shellInGuest(
   const settings = { ...options, stdin: undefined, signal, maxOutputBytes: KEPT_OUTPUT_BYTES };
   if (isAtTerminal(host) && !isJson) {
     const env = withTerm(options.env, host.env);
-    return told("login shell", () => runInTerminal(context, (pty) => vm.shell({ ...settings, env, pty })));
+    return told("login shell", signal, () => runInTerminal(context, (pty) => vm.shell({ ...settings, env, pty })));
   }
   try {
-    return await told("login shell", async () => {
+    return await told("login shell", signal, async () => {
       const kept = isJson ? { maxOutputBytes: undefined } : {};
       const process = vm.shell({ ...settings, ...kept, pty: undefined, stdin: host.stdin });
       if (isJson) return process;
@@ -86,9 +86,13 @@ function withTerm(
   return TERM === undefined || TERM === "" ? env : { TERM, ...env };
 }
 
-async function told(shown: string, run: () => PromiseLike<CommandResult>): Promise<Outcome> {
+/** @param signal What ended the command if it has fired: a process handle gives a result then all the same. */
+async function told(shown: string, signal: AbortSignal, run: () => PromiseLike<CommandResult>): Promise<Outcome> {
   try {
-    return outcomeOf(shown, await run());
+    const result = await run();
+    if (signal.aborted) throw new SmolVMError("ABORTED", "The command was aborted by the caller and killed");
+    if (result.timedOut) throw new SmolVMError("COMMAND_TIMEOUT", "The command ran too long and was killed");
+    return outcomeOf(shown, result);
   } catch (error) {
     const { errno } = isSmolVMError(error, "COMMAND_FAILED") ? error.details : {};
     if (errno === undefined) throw error;

@@ -1,7 +1,6 @@
 // A process in a guest on this program's terminal: keys go to it as they are, the size of the window follows.
 
 import { invalidConfig } from "../errors/invalid-config.js";
-import { SmolVMError } from "../errors/smolvm-error.js";
 import type { CommandResult, GuestProcess, PtySize } from "../index.js";
 import type { CliHost, CommandContext, OutputStream } from "./command.js";
 import { writeBytes } from "./output/write-bytes.js";
@@ -16,7 +15,7 @@ export function isAtTerminal({ stdin, stdout }: CliHost): boolean {
 
 /**
  * @param start Starts the process on a PTY of the given size.
- * @throws {INVALID_CONFIG} when stdin and stdout are no terminal. @throws as the process, and {ABORTED}.
+ * @throws {INVALID_CONFIG} when stdin and stdout are no terminal. @throws as the process.
  */
 export async function runInTerminal(
   { host, isJson, signal }: CommandContext,
@@ -37,9 +36,7 @@ export async function runInTerminal(
     await host.showOutputAsItIs();
     stdin.pipe(process.stdin);
     for await (const { data } of process) await writeBytes(stdout, data, signal);
-    const result = await process;
-    if (signal.aborted) throw new SmolVMError("ABORTED", "The command was aborted by the caller and killed");
-    return result;
+    return await process;
   } finally {
     stdout.off("resize", follow);
     stdin.unpipe(process.stdin);

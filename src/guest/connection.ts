@@ -109,7 +109,11 @@ export class GuestConnection {
   exec(request: ExecRequest, sink: OutputSink): ExecStream {
     const payload = encodeExecRequest(request);
     const id = this.#openStreamId();
-    const stream = new ExecStream(id, this.#transport, sink, notStarted);
+    const stream = new ExecStream(id, this.#transport, {
+      sink,
+      refusal: notStarted,
+      isDetached: request.isDetached ?? false,
+    });
     this.#open(id, stream, { name: "exec", payload });
     return stream;
   }
@@ -123,7 +127,7 @@ export class GuestConnection {
    */
   attach(processId: string, offset: bigint | undefined, sink: OutputSink): ExecStream {
     const id = this.#openStreamId();
-    const stream = new ExecStream(id, this.#transport, sink, notAttached(processId));
+    const stream = new ExecStream(id, this.#transport, { sink, refusal: notAttached(processId), isDetached: true });
     this.#open(id, stream, { name: "attach", payload: new FieldWriter().text(1, processId).u64(2, offset).finish() });
     return stream;
   }

@@ -29,6 +29,15 @@ export interface ExecStart {
   readonly offset: bigint;
 }
 
+/** What a stream is for. */
+export interface ExecPurpose {
+  readonly sink: OutputSink;
+  /** Words why it could not be started or attached to. */
+  readonly refusal: RefusalError;
+  /** Whether the process goes on without this stream. */
+  readonly isDetached: boolean;
+}
+
 /** What becomes of a stream that the agent refuses. */
 export type RefusalError = (errno: string, message: string) => SmolVMError;
 
@@ -39,6 +48,7 @@ export class ExecStream implements ClientStream {
   readonly #id: number;
   readonly #transport: StreamTransport;
   readonly #refusal: RefusalError;
+  readonly #isDetached: boolean;
   readonly #started: Deferred<ExecStart> = deferred();
   readonly #exited: Deferred<ExecExit> = deferred();
   readonly #sender: ByteSender;
@@ -49,11 +59,11 @@ export class ExecStream implements ClientStream {
   #isDetaching = false;
   #killTimer: NodeJS.Timeout | undefined;
 
-  /** @param refusal Words why it could not be started or attached to. */
-  constructor(id: number, transport: StreamTransport, sink: OutputSink, refusal: RefusalError) {
+  constructor(id: number, transport: StreamTransport, { sink, refusal, isDetached }: ExecPurpose) {
     this.#id = id;
     this.#transport = transport;
     this.#refusal = refusal;
+    this.#isDetached = isDetached;
     this.#sender = new ByteSender(id, transport);
     const counted: OutputSink = async (stream, data) => {
       this.#offset += BigInt(data.length);
@@ -142,12 +152,13 @@ export class ExecStream implements ClientStream {
 
   /** Nobody wants the command any more: kills it, or lets it go if it is detached; {@link exited} rejects with the reason. */
   abandon(reason: unknown): void {
-    if (this.#start?.processId !== undefined) {
-      this.detach(reason);
-      return;
-    }
-    this.kill();
     this.#exited.reject(reason);
+    if (!this.#isDetached) this.kill();
+    else
+      this.#started.promise.then(
+        () => this.detach(reason),
+        () => {}, // It never was.
+      );
   }
 
   accept(frame: Frame): boolean {
@@ -185,8 +196,8 @@ export class ExecStream implements ClientStream {
 
   fail(error: SmolVMError): void {
     if (this.#hasEnded) return;
-    this.#markEnded();
     this.#started.reject(error);
+    this.#markEnded();
     this.#exited.reject(error);
   }
 
@@ -223,6 +234,8 @@ export class ExecStream implements ClientStream {
   #markEnded(): void {
     this.#hasEnded = true;
     clearTimeout(this.#killTimer);
+    // Nothing happens where it has started, or has been said to be impossible.
+    this.#started.reject(violation("a command ended without having started"));
     this.#sender.close();
     this.#receiver.close();
   }

@@ -183,6 +183,45 @@ test("leaving the iteration kills it", async () => {
   expect(await process).toMatchObject({ signal: "SIGKILL", stdout: "ready" });
 });
 
+test("an iteration that is left before its first piece kills it, too", async () => {
+  const { agent, connection } = await FakeAgent.connected();
+  const process = spawn(connection);
+  await agent.next("exec");
+  agent.started(1);
+  await process[Symbol.asyncIterator]().return?.();
+  await agent.next("kill");
+  agent.killedBy(1, 9);
+  expect(await process).toMatchObject({ signal: "SIGKILL" });
+});
+
+test("one that ends without having started leaves nobody waiting", async () => {
+  const { agent, connection } = await FakeAgent.connected();
+  const process = spawn(connection);
+  await agent.next("exec");
+  agent.exited(1, 0);
+  await expect(process.started).rejects.toMatchObject({ code: "PROTOCOL_ERROR" });
+});
+
+test("a killed one that floods in single bytes does not fill the memory while its reader is slow", async () => {
+  const { agent, connection } = await FakeAgent.connected();
+  const process = spawn(connection);
+  const reader = process[Symbol.asyncIterator]();
+  await agent.next("exec");
+  agent.started(1);
+  process.kill("SIGKILL");
+  await agent.next("kill");
+  for (let count = 0; count < 50_000; count++) {
+    agent.stdout(1, "o");
+    agent.stderr(1, "e");
+  }
+  await tick();
+  await tick();
+  let pieces = 0;
+  agent.killedBy(1, 9);
+  for (let piece = await reader.next(); piece.done !== true; piece = await reader.next()) pieces += 1;
+  expect(pieces).toBe(100_000);
+});
+
 test("is read by one at a time", async () => {
   const { connection } = await FakeAgent.connected();
   const process = spawn(connection);
@@ -242,9 +281,10 @@ test("signals and sizes reach it, also those from before its start", async () =>
 });
 
 describe("a detached process", () => {
-  test("has an id, and is let go when the iteration is left", async () => {
+  test("has an id, and is let go when the iteration is left, which is no failure", async () => {
     const { agent, connection } = await FakeAgent.connected();
-    const process = spawn(connection, { isDetached: true });
+    const onError = vi.fn();
+    const process = spawn(connection, { isDetached: true, onError });
     expect(new FieldReader((await agent.next("exec")).payload).bytes(12)).toEqual(Buffer.from([1]));
     startedDetached(agent, 1);
     await process.started;
@@ -256,6 +296,22 @@ describe("a detached process", () => {
     agent.send("reply", { stream: 1 });
     await expect(process).rejects.toMatchObject({ code: "INVALID_STATE" });
     expect([agent.all("kill"), connection.isOpen]).toEqual([[], true]);
+    expect(onError).not.toHaveBeenCalled();
+  });
+
+  test.each([0, 20])("whose stdin fails %s ms after its start is let go, not killed", async (delayMs) => {
+    const { agent, connection } = await FakeAgent.connected();
+    async function* broken(): AsyncGenerator<string> {
+      if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+      yield* [];
+      throw new RangeError("source broke");
+    }
+    const failing = expect(spawn(connection, { isDetached: true, stdin: broken() })).rejects.toThrow("stdin failed");
+    await agent.next("exec");
+    setTimeout(() => startedDetached(agent, 1), 10);
+    await agent.next("detach");
+    await failing;
+    expect(agent.all("kill")).toEqual([]);
   });
 
   test("is read on from an offset, and what was lost shows in the next one", async () => {

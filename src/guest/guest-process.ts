@@ -62,6 +62,8 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
   #pid: number | undefined;
   #id: string | undefined;
   #hasEnded = false;
+  /** Why this handle let its process go. */
+  #letGo: unknown;
 
   /** @internal */
   constructor(request: ProcessRequest) {
@@ -138,7 +140,8 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
     if (!this.#request.isDetached) {
       throw new SmolVMError("INVALID_STATE", "Cannot detach from the process: it was not started with detached: true");
     }
-    this.#act((stream) => stream.detach(new SmolVMError("INVALID_STATE", "The process was let go with detach()")));
+    this.#letGo ??= new SmolVMError("INVALID_STATE", "The process was let go with detach()");
+    this.#act((stream) => stream.detach(this.#letGo));
   }
 
   // biome-ignore lint/suspicious/noThenProperty: a process is a promise of its result, as in execa.
@@ -159,11 +162,24 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
   }
 
   /** @throws {INVALID_STATE} when somebody else iterates over it. */
-  [Symbol.asyncIterator](): AsyncGenerator<ProcessOutput, void, undefined> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<ProcessOutput, void, undefined> {
     if (!this.#output.read()) {
       throw new SmolVMError("INVALID_STATE", "Cannot iterate over the process: its output is being read already");
     }
-    return this.#read();
+    const pieces = this.#read();
+    let hasBegun = false;
+    const iterator: AsyncIterableIterator<ProcessOutput, void, undefined> = {
+      next: () => {
+        hasBegun = true;
+        return pieces.next();
+      },
+      return: () => {
+        if (!hasBegun) this.#stop(); // A generator that has not begun has nothing to finish.
+        return pieces.return();
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
   }
 
   /** Kills the process and waits for its end; a detached one is let go. */
@@ -201,7 +217,7 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
       if (check && !result.ok) throw commandFailed(shown, result);
       return result;
     } catch (error) {
-      onError?.(error);
+      if (error !== this.#letGo) onError?.(error);
       throw error;
     } finally {
       this.#hasEnded = true;

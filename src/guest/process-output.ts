@@ -16,11 +16,14 @@ export interface ProcessOutput {
  * hold. The agent tells of its end only after that.
  */
 const LAST_WORDS_LIMIT_BYTES = 4 * 1024 * 1024;
+/** What a piece in the queue costs beside its content, in bytes, as V8 has objects and buffers; rounded up. */
+const PIECE_COST_BYTES = 256;
 
 export class ProcessOutputQueue {
   /** What the result is made of. */
   readonly kept: { readonly stdout: OutputBuffer; readonly stderr: OutputBuffer };
-  readonly #pieces: ProcessOutput[] = [];
+  #pieces: ProcessOutput[] = [];
+  #nextPiece = 0;
   #queuedBytes = 0;
   #allowanceBytes = 0;
   /** `held`: nobody has asked for anything yet; `collecting`: only {@link kept} counts. */
@@ -39,7 +42,7 @@ export class ProcessOutputQueue {
     this.kept[piece.stream].push(bytes);
     if (this.#mode === "collecting") return undefined;
     this.#pieces.push(piece);
-    this.#queuedBytes += bytes.length;
+    this.#queuedBytes += costOf(piece);
     this.#wakeReader?.();
     if (this.#queuedBytes <= this.#allowanceBytes) return undefined;
     return new Promise((resolve) => {
@@ -57,7 +60,8 @@ export class ProcessOutputQueue {
   /** Nobody reads piece by piece: all that comes only goes to the result. */
   collect(): void {
     this.#mode = "collecting";
-    this.#pieces.length = 0;
+    this.#pieces = [];
+    this.#nextPiece = 0;
     this.#queuedBytes = 0;
     this.#letWriterOn();
   }
@@ -75,14 +79,19 @@ export class ProcessOutputQueue {
 
   /** The next piece for the reader; `undefined` at the end. */
   async next(): Promise<ProcessOutput | undefined> {
-    while (this.#pieces.length === 0 && !this.#isFinished && this.#mode === "reading") {
+    while (this.#nextPiece === this.#pieces.length && !this.#isFinished && this.#mode === "reading") {
       await new Promise<void>((resolve) => {
         this.#wakeReader = resolve;
       });
     }
-    const piece = this.#pieces.shift();
+    const piece = this.#pieces[this.#nextPiece];
     if (piece === undefined) return undefined;
-    this.#queuedBytes -= piece.data.length;
+    this.#nextPiece += 1;
+    if (this.#nextPiece === this.#pieces.length) {
+      this.#pieces = [];
+      this.#nextPiece = 0;
+    }
+    this.#queuedBytes -= costOf(piece);
     if (this.#queuedBytes <= this.#allowanceBytes) this.#letWriterOn();
     return piece;
   }
@@ -97,4 +106,8 @@ export class ProcessOutputQueue {
     this.#wakeWriter?.();
     this.#wakeWriter = undefined;
   }
+}
+
+function costOf({ data }: ProcessOutput): number {
+  return data.length + PIECE_COST_BYTES;
 }

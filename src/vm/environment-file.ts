@@ -1,7 +1,7 @@
 // The environment of a VM's commands, in a file that only its owner can read: never in the database.
 
 import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileError } from "../errors/file-error.js";
@@ -42,15 +42,25 @@ export function replaceEnvironment(directory: string, change: (env: Environment)
   try {
     const file = openSync(draft, "wx", 0o600);
     try {
-      writeSync(file, text);
+      writeFileSync(file, text); // All of it, or an error; one write may take a part.
       fsyncSync(file);
     } finally {
       closeSync(file);
     }
     renameSync(draft, path);
+    syncDirectory(directory);
   } catch (error) {
     rmSync(draft, { force: true });
     throw fileError("Write the environment of a VM", path, error);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const directory = openSync(path, "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
   }
 }
 

@@ -1,6 +1,6 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { VmContext } from "./context.js";
 import { ENVIRONMENT_FILE, writeEnvironment } from "./environment-file.js";
 import { fakeContext, recordVm } from "./testing/fake-context.js";
@@ -14,6 +14,11 @@ async function stoppedVm(): Promise<{ ctx: VmContext; directory: string }> {
   await writeEnvironment(directory, { KEPT: "old" });
   return { ctx, directory };
 }
+
+vi.mock("node:fs", async (original) => {
+  const actual = await original<typeof import("node:fs")>();
+  return { ...actual, writeFileSync: vi.fn(actual.writeFileSync) };
+});
 
 const awkward = "two\nlines, \"double\" and 'single' quotes, a \\, a tab\t, ü 世界 🐧, trailing space ";
 
@@ -48,23 +53,27 @@ test.each([
   expect(await listEnvironment(ctx, "a1")).toEqual({ KEPT: "old" });
 });
 
-test("a write that fails leaves the old file", async () => {
+test("a write that fails, or takes a part, leaves the old file and nothing else", async () => {
   const { ctx, directory } = await stoppedVm();
-  const path = join(directory, ENVIRONMENT_FILE);
-  const before = readFileSync(path, "utf8");
-  // A directory where the new file is to go: rename refuses, for root too.
-  rmSync(path);
-  mkdirSync(path);
-  await expect(changeEnvironment(ctx, "a1", (env) => env)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
-  rmSync(path, { recursive: true });
-  await writeEnvironment(directory, JSON.parse(before) as Record<string, string>);
-  chmodSync(path, 0o600);
+  const before = readFileSync(join(directory, ENVIRONMENT_FILE), "utf8");
+  const names = readdirSync(directory).sort();
+  vi.mocked(writeFileSync).mockImplementationOnce((file) => {
+    writeSync(file as number, '{"KEPT":');
+    throw Object.assign(new RangeError("no space left on device"), { code: "ENOSPC" });
+  });
+  const changing = changeEnvironment(ctx, "a1", (env) => ({ ...env, ADDED: "x".repeat(100_000) }));
+  await expect(changing).rejects.toMatchObject({
+    code: "STORAGE_FAILED",
+    message: expect.stringContaining("no space left"),
+  });
   const broken = changeEnvironment(ctx, "a1", () => {
     throw new RangeError("changed my mind");
   });
   await expect(broken).rejects.toThrow("changed my mind");
-  expect(readFileSync(path, "utf8")).toBe(before);
-  expect(existsSync(`${path}.tmp`)).toBe(false);
+  expect(readFileSync(join(directory, ENVIRONMENT_FILE), "utf8")).toBe(before);
+  expect(readdirSync(directory).sort()).toEqual(names);
+  await changeEnvironment(ctx, "a1", (env) => ({ ...env, ADDED: "x".repeat(100_000) }));
+  expect((await listEnvironment(ctx, "a1"))["ADDED"]).toHaveLength(100_000);
 });
 
 test("of a VM that is not there", async () => {

@@ -27,7 +27,7 @@ export async function listEnvironment(ctx: VmContext, vmId: string): Promise<Rec
  *
  * @param change Takes the variables as they are and gives them as they are to be.
  * @throws {INVALID_CONFIG} naming the variable, before anything is changed. @throws {VM_NOT_FOUND}
- * @throws {INVALID_STATE} when the VM is paused: its guest could not be told.
+ * @throws {INVALID_STATE} when the VM is paused: its guest cannot be told. One that was paused meanwhile has stored them.
  * @throws {STORAGE_FAILED} The old variables stay.
  * @throws {TIMEOUT} {ABORTED} {CHANNEL_CLOSED} They are stored, but the guest may not know them before its next start.
  */
@@ -54,9 +54,13 @@ export function checkNames(names: readonly string[]): void {
 
 async function refusePaused(ctx: VmContext, vmId: string): Promise<void> {
   const row = await refreshVm(ctx, findVm(ctx, vmId));
-  if (row?.status !== "paused") return;
-  const text = `Cannot change the environment of VM "${vmId}": it is paused; call resume() first`;
-  throw new SmolVMError("INVALID_STATE", text, { details: { vmId, status: "paused", helps: "resume()" } });
+  if (row?.status === "paused") throw isPaused(`Cannot change the environment of VM "${vmId}"`, vmId);
+}
+
+function isPaused(what: string, vmId: string): SmolVMError {
+  return new SmolVMError("INVALID_STATE", `${what}: it is paused; call resume() first`, {
+    details: { vmId, status: "paused", helps: "resume()" },
+  });
 }
 
 /** Whoever changes it at the same time tells the guest too: the last to tell tells what is in the file then. */
@@ -66,6 +70,9 @@ async function tellGuest(ctx: VmContext, vmId: string, deadline: Deadline): Prom
     return now.move === undefined ? now : undefined;
   }, deadline);
   if (row === undefined) throw waitError(`Change of the environment of VM "${vmId}"`, deadline);
+  if (row.status === "paused") {
+    throw isPaused(`The environment of VM "${vmId}" is stored, but its guest could not be told`, vmId);
+  }
   if (row.status !== "running") return; // It is told when it starts.
   const directory = directoryOf(ctx, vmId);
   const connection = await guestConnection(ctx, { vmId, purpose: "change the environment of" }, deadline);

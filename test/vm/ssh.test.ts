@@ -10,6 +10,7 @@ import { Program } from "../support/program.js";
 import { SmolVM, type Vm, VmManager } from "../support/smolvm.js";
 import { testState, withDatabase } from "../support/state.js";
 import { eventually, rejection } from "../support/wait.js";
+import { CLI_PATH } from "./cli-program.js";
 
 const state = testState();
 const config = (vmId: string) =>
@@ -254,6 +255,18 @@ describe.skipIf(!hasOpenSsh)("OpenSSH's own programs", () => {
     );
     expect(ssh([...pinned, host, "true"]).stderr).toMatch(/HOST IDENTIFICATION HAS CHANGED[\s\S]*verification failed/);
     expect(ssh([...swap("ssh_client"), host, "true"]).stderr).toMatch(/Permission denied \(publickey\)/);
+  });
+});
+
+describe.skipIf(!hasOpenSsh)("smolvm ssh", () => {
+  it("connects with all of that, passes streams and the exit code, and tells other programs how", () => {
+    const smolvm = (...args: readonly string[]) =>
+      spawnSync(process.execPath, [CLI_PATH, "ssh", "secure", ...args], { input: "typed\n", encoding: "utf8" });
+    expect(smolvm("--", "cat; hostname; exit 7")).toMatchObject({ status: 7, stdout: "typed\nsecure\n", stderr: "" });
+    const config = join(state.stateDir, "ssh_config");
+    writeFileSync(config, smolvm("--config").stdout);
+    const plain = spawnSync("ssh", ["-F", config, "secure", "hostname"], { encoding: "utf8" });
+    expect(plain).toMatchObject({ status: 0, stdout: "secure\n" });
   });
 });
 

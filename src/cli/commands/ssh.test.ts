@@ -27,3 +27,8 @@ test("prints what a configuration of OpenSSH needs", async () => {
   );
   expect((await cli("ssh box --json", { sdk })).json().data).toEqual(access);
 });
+
+test("does not go around hooks", async () => {
+  const ran = await cli("ssh box -- ls", { sdk, env: { SMOLVM_HOOKS: "/hooks.mjs" } });
+  expect(ran).toMatchObject({ exitCode: 77, stderr: expect.stringContaining("SMOLVM_HOOKS") });
+});

@@ -21,12 +21,25 @@ export const command: CommandModule<SshOptions> = {
     const { SmolVM } = await host.loadSdk();
     const access = await (await SmolVM.fromId(vmId)).ssh({ signal });
     if (isJson || options.config === true) return { data: access, text: configOf(vmId, access) };
+    if ((host.env["SMOLVM_HOOKS"] ?? "") !== "") throw unseen(vmId);
     const exitCode = await host.runAttached(["ssh", ...access.options, access.host, ...argv], signal);
     if (exitCode === 0) return { data: access };
     const failure = new SmolVMError("COMMAND_FAILED", `ssh exited with ${exitCode}`);
     return { data: access, exitCode, failures: [failure], isQuiet: true };
   },
 };
+
+/** OpenSSH's own sessions are nobody's commands: what is to be seen and refused does not run unseen. */
+function unseen(vmId: string): SmolVMError {
+  return new SmolVMError(
+    "COMMAND_REFUSED",
+    `Cannot connect to VM "${vmId}" with ssh: the hooks of SMOLVM_HOOKS would not see it`,
+    {
+      details: { vmId },
+      hint: "Use `smolvm exec` or `smolvm shell`, or unset SMOLVM_HOOKS.",
+    },
+  );
+}
 
 /** The options as OpenSSH's configuration has them: `-o Name=value` is a line `Name value`. */
 function configOf(vmId: string, { host, options }: SshAccess): string {
