@@ -9,7 +9,15 @@ import { cli } from "./testing/cli.js";
 const NOT_FOUND = (id: string) => new SmolVMError("VM_NOT_FOUND", `Cannot find VM "${id}"`, { details: { vmId: id } });
 
 const LISTED = {
-  ...{ status: "running", transition: null, image: null, ports: [], createdAt: "2026-11-24T12:00:00Z" },
+  ...{
+    status: "running",
+    transition: null,
+    image: null,
+    ports: [],
+    mounts: [],
+    ssh: null,
+    createdAt: "2026-11-24T12:00:00Z",
+  },
   startedFrom: { kind: "boot", id: null },
 };
 

@@ -67,7 +67,7 @@ export async function shellInGuest(
   try {
     return await told("login shell", signal, async () => {
       const kept = isJson ? { maxOutputBytes: undefined } : {};
-      const process = vm.shell({ ...settings, ...kept, pty: undefined, stdin: host.stdin });
+      const process = vm.shell({ ...settings, ...kept, pty: null, stdin: host.stdin });
       if (isJson) return process;
       for await (const { stream, data } of process) await writeBytes(host[stream], data, signal);
       return process;

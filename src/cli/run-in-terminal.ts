@@ -22,7 +22,9 @@ export async function runInTerminal(
   start: (pty: PtySize) => GuestProcess,
 ): Promise<CommandResult> {
   if (isJson || !isAtTerminal(host)) {
-    const expected = isJson ? "nothing together with --json" : "a terminal as stdin and stdout";
+    const expected = isJson
+      ? "nothing together with --json"
+      : "a terminal as stdin and stdout; leave -t out where there is none";
     throw invalidConfig({ field: "--tty", value: true, expected });
   }
   const { stdin, stdout } = host;

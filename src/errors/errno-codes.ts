@@ -35,7 +35,12 @@ export const ERRNO_CODES = {
   EACCES: row(13, NO_PERMISSION, "permission denied", "Check modes and owners along the path."),
   EPERM: row(1, NO_PERMISSION, "operation not permitted", "The file may be immutable or belong to the kernel."),
   ENOTDIR: row(20, IO_ERROR, "not a directory", CHECK_KIND),
-  EISDIR: row(21, IO_ERROR, "it is a directory", "Name a file, or pass `recursive` to `rm`."),
+  EISDIR: row(
+    21,
+    IO_ERROR,
+    "it is a directory",
+    "Name a file, end the path with / to copy into the directory, or pass `recursive` to `rm`.",
+  ),
   ENOTEMPTY: row(39, IO_ERROR, "the directory is not empty", "Pass `recursive` to remove what is in it too."),
   ELOOP: row(40, IO_ERROR, "too many symbolic links", CHECK_PATH),
   ENAMETOOLONG: row(36, IO_ERROR, "a name or path is too long", "Names have at most 255 bytes, paths 4095."),

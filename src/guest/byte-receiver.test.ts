@@ -3,7 +3,7 @@ import { deferred } from "../base/deferred.js";
 import { ByteReceiver, type OutputStream } from "./byte-receiver.js";
 import { type Frame, INITIAL_CREDIT_BYTES } from "./frame.js";
 
-const transport = { send: vi.fn(() => true), drained: async () => {}, close: () => {} };
+const transport = { send: vi.fn(() => true), drained: async () => {}, close: () => {}, refresh: () => {} };
 const data = (channel: number, text: string | Buffer): Frame => ({
   ...{ name: "data", channel, stream: 1, sequence: 0 },
   payload: Buffer.from(text),

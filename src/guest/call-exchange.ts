@@ -21,6 +21,7 @@ export interface ExchangeOptions {
 }
 
 export class CallExchange implements ClientStream {
+  readonly holdsProgram = true;
   readonly #id: number;
   readonly #operation: string;
   readonly #transport: StreamTransport;

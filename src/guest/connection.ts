@@ -56,6 +56,7 @@ export class GuestConnection {
       send: (frame) => this.#writer.send(frame),
       drained: () => this.#drained(),
       close: (why) => this.#end(closedError(why)),
+      refresh: () => this.#updateReference(),
     };
     this.#decoder = new FrameDecoder(nonce);
     this.#welcomed.promise.catch(() => {});
@@ -250,8 +251,13 @@ export class GuestConnection {
 
   /** An idle connection does not keep the program alive. */
   #updateReference(): void {
-    if (this.#streams.size > 0) this.#socket.ref?.();
-    else this.#socket.unref?.();
+    for (const { holdsProgram } of this.#streams.values()) {
+      if (holdsProgram) {
+        this.#socket.ref?.();
+        return;
+      }
+    }
+    this.#socket.unref?.();
   }
 }
 

@@ -56,6 +56,7 @@ export class ExecStream implements ClientStream {
   #start: ExecStart | undefined;
   #offset = 0n;
   #hasEnded = false;
+  #isWanted = false;
   #isDetaching = false;
   #killTimer: NodeJS.Timeout | undefined;
 
@@ -73,6 +74,17 @@ export class ExecStream implements ClientStream {
     // Whoever awaits them sees the error; nobody need.
     this.#started.promise.catch(() => {});
     this.#exited.promise.catch(() => {});
+  }
+
+  /** A detached process that has started goes on without this program, unless somebody waits for it here. */
+  get holdsProgram(): boolean {
+    return !this.#isDetached || this.#isWanted || this.#start === undefined;
+  }
+
+  /** Somebody waits for its end or its output. */
+  want(): void {
+    this.#isWanted = true;
+    this.#transport.refresh();
   }
 
   /** Settles when the agent has started the command or could not. */
@@ -209,6 +221,7 @@ export class ExecStream implements ClientStream {
     this.#start = { pid: fields.u32(1) ?? 0, processId, offset: fields.u64(3) ?? 0n };
     this.#offset = this.#start.offset;
     this.#started.resolve(this.#start);
+    this.#transport.refresh();
   }
 
   #acceptSkip(frame: Frame): void {

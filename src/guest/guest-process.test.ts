@@ -359,6 +359,27 @@ describe("a detached process", () => {
     await expect(process).rejects.toMatchObject({ code: "PROCESS_NOT_FOUND" });
   });
 
+  test("that has started lets the program end, unless somebody waits for it", async () => {
+    const { agent, connection } = await FakeAgent.connected();
+    const [held, free] = [vi.fn(), vi.fn()];
+    Object.assign(agent.lane, { ref: held, unref: free });
+    const last = () => {
+      const [ref = 0, unref = 0] = [held, free].map((spy) => spy.mock.invocationCallOrder.at(-1) ?? 0);
+      return ref > unref ? "held" : "free";
+    };
+    const process = spawn(connection, { isDetached: true });
+    await agent.next("exec");
+    expect(last()).toBe("held");
+    startedDetached(agent, 1);
+    await process.started;
+    expect(last()).toBe("free");
+    const result = process.then(({ exitCode }) => exitCode);
+    expect(last()).toBe("held");
+    agent.exited(1, 4);
+    expect(await result).toBe(4);
+    expect(last()).toBe("free");
+  });
+
   test("cannot be what was not started so", async () => {
     const { connection } = await FakeAgent.connected();
     expect(() => spawn(connection).detach()).toThrow(SmolVMError);

@@ -45,6 +45,8 @@ export interface ProcessRequest {
  * output as it comes, and holds the process back while the reader is busy. Until either is asked for, output waits in the
  * guest. Leaving the iteration early kills the process; a detached one is let go.
  *
+ * An async function that returns one returns its result: what is awaited is not the handle any more.
+ *
  * @example
  * const build = vm.spawn("make");
  * for await (const { stream, data } of build) process[stream].write(data);
@@ -150,6 +152,7 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
     onError?: ((error: unknown) => F | PromiseLike<F>) | null,
   ): Promise<T | F> {
     this.#output.collectUnlessRead();
+    this.#act((stream) => stream.want());
     return this.#outcome.then(onResult, onError);
   }
 
@@ -166,6 +169,7 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
     if (!this.#output.read()) {
       throw new SmolVMError("INVALID_STATE", "Cannot iterate over the process: its output is being read already");
     }
+    this.#act((stream) => stream.want());
     const pieces = this.#read();
     let hasBegun = false;
     const iterator: AsyncIterableIterator<ProcessOutput, void, undefined> = {
@@ -230,7 +234,7 @@ export class GuestProcess implements PromiseLike<CommandResult>, AsyncIterable<P
     const { open, stdin } = this.#request;
     const stream = await open((name, data) => {
       const offset = Number(stream.offset) - data.length;
-      return this.#output.push({ stream: name, data, offset }, data);
+      return this.#output.push({ stream: name, data, offset });
     });
     this.#stream = stream;
     this.#opened.resolve(stream);

@@ -6,7 +6,7 @@ import { OutputBuffer } from "./output-buffer.js";
 /** A piece of output, in the order in which it came. */
 export interface ProcessOutput {
   readonly stream: OutputStream;
-  readonly data: Uint8Array;
+  readonly data: Buffer;
   /** Where it begins in the process's output, stdout and stderr together, in bytes. */
   readonly offset: number;
 }
@@ -38,8 +38,8 @@ export class ProcessOutputQueue {
   }
 
   /** Takes a piece. @returns A promise while the guest has to wait for the reader. */
-  push(piece: ProcessOutput, bytes: Buffer): void | Promise<void> {
-    this.kept[piece.stream].push(bytes);
+  push(piece: ProcessOutput): void | Promise<void> {
+    this.kept[piece.stream].push(piece.data);
     if (this.#mode === "collecting") return undefined;
     this.#pieces.push(piece);
     this.#queuedBytes += costOf(piece);

@@ -9,6 +9,7 @@ import type { ClientStream } from "./stream-transport.js";
 import { violation } from "./violation.js";
 
 export class SimpleCall implements ClientStream {
+  readonly holdsProgram = true;
   readonly #operation: string;
   readonly #reply: Deferred<FieldReader> = deferred();
 

@@ -16,9 +16,13 @@ export interface StreamTransport {
   drained(): Promise<void>;
   /** Ends the connection, and with it everything that runs on it. */
   close(why: string): void;
+  /** A stream's {@link ClientStream.holdsProgram} has changed. */
+  refresh(): void;
 }
 
 export interface ClientStream {
+  /** Whether the program must not end because of it. */
+  readonly holdsProgram: boolean;
   /**
    * Takes a frame of this stream, but not `FAILED`.
    *

@@ -335,11 +335,12 @@ export class SmolVM implements AsyncDisposable {
   /**
    * Starts the user's login shell, by default on a PTY of 80 columns and 24 rows. Otherwise as {@link spawn}.
    *
-   * @param options `pty: undefined` given by name: no PTY; it then reads its commands from `stdin`.
+   * @param options `pty: null`: no PTY; it then reads its commands from `stdin`.
    */
   shell(options: SpawnOptions = {}): GuestProcess {
     const { guests } = this.#made("run a command in");
-    return guests.shell(this.#vmId, { pty: { cols: 80, rows: 24 }, ...options });
+    const { pty = { cols: 80, rows: 24 }, ...rest } = options;
+    return guests.shell(this.#vmId, { ...rest, pty });
   }
 
   /**
@@ -347,7 +348,8 @@ export class SmolVM implements AsyncDisposable {
    * times come along, links as links; those that lead outside are left out. What fails leaves nothing.
    *
    * @returns What was copied, and what was left out.
-   * @throws A `GuestFileError` (`ENOSPC`, `EISDIR`, ...). @throws {INVALID_STATE} {STORAGE_FAILED} {ABORTED} {TIMEOUT}
+   * @throws A `GuestFileError` (`ENOSPC`, `EISDIR`, ...), and `ENOENT` with `details.side: "host"` where `hostPath` is not.
+   * @throws {INVALID_STATE} {STORAGE_FAILED} {ABORTED} {TIMEOUT}
    * @example
    * await vm.upload("./project", "/work");
    */
@@ -361,12 +363,13 @@ export class SmolVM implements AsyncDisposable {
   }
 
   /**
-   * Lets this program see commands of this VM, or refuse them, whichever handle and whichever way they are run.
+   * Lets this program see commands of this VM, or refuse them, whichever handle runs them with `run`, `exec`, `spawn` or
+   * `shell`. What is typed into a shell, `fs`, and OpenSSH's own sessions are not seen: it is a policy, not a barrier.
    *
    * @returns What takes the hooks away again.
    * @throws {INVALID_CONFIG}
    * @example
-   * vm.use({ beforeRun: ({ line }) => (line?.includes("rm -rf /") ? { refuse: "not that" } : true) });
+   * vm.use({ beforeRun: ({ argv, line }) => (line ?? argv?.[0])?.startsWith("rm") ? { refuse: "not that" } : true });
    */
   use(hooks: CommandHooks): () => void {
     return this.#manager().guests.use(this.#vmId, hooks);

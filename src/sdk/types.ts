@@ -9,8 +9,12 @@ export type { DeletedVm } from "../vm/delete-vm.js";
 export type { DoctorReport } from "../vm/diagnose-host.js";
 export type {
   DownloadOptions,
+  GuestDirent,
   GuestFiles,
   GuestPath,
+  GuestReadStream,
+  GuestStats,
+  GuestWriteStream,
   SkippedEntry,
   TransferProgress,
   TransferResult,

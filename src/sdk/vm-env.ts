@@ -18,7 +18,9 @@ export class VmEnv {
   /**
    * Sets variables; the others stay.
    *
-   * @throws {INVALID_CONFIG} naming the variable: a name is of letters, digits and _, a value has no NUL.
+   * With `commChannel: "ssh"` the server takes new sessions again a moment later; what runs is not disturbed.
+   *
+   * @throws {INVALID_CONFIG} without showing names or values: a name is of letters, digits and _, a value has no NUL.
    * @throws {INVALID_STATE} when the VM is paused. @throws {STORAGE_FAILED} The old variables stay.
    * @example
    * await vm.env.set({ API_KEY: key, MOTD: "two\nlines" });

@@ -10,8 +10,12 @@ import type { VmContext } from "./context.js";
 import { guestConnection } from "./guest-access.js";
 import type { WhenOpen } from "./spawn-in-vm.js";
 
+export type { GuestDirent } from "../guest/files/guest-dirent.js";
 export { GuestFiles } from "../guest/files/guest-files.js";
 export type { GuestPath } from "../guest/files/guest-path.js";
+export type { GuestReadStream } from "../guest/files/guest-read-stream.js";
+export type { GuestStats } from "../guest/files/guest-stats.js";
+export type { GuestWriteStream } from "../guest/files/guest-write-stream.js";
 export type { SkippedEntry, TransferProgress, TransferResult } from "../guest/transfer/transfer.js";
 
 /** Options of `upload`. */

@@ -15,9 +15,12 @@ import {
 export interface SpawnOptions extends Omit<CommandOptions, "onOutput" | "stdin" | "check"> {
   /** Given to the process; by default what is written to `GuestProcess.stdin`; `null`: it gets none. */
   readonly stdin?: CommandInput | null | undefined;
-  /** A pseudo-terminal of this size; all output is `stdout` then. Default none. */
-  readonly pty?: PtySize | undefined;
-  /** It goes on when this program ends, and others can attach to it. Default false. */
+  /** A pseudo-terminal of this size; all output is `stdout` then. `null`, the default of `spawn`: none. */
+  readonly pty?: PtySize | null | undefined;
+  /**
+   * It goes on when this program ends, and others can attach to it. Once it has started it keeps this program from ending
+   * only while somebody awaits it or iterates over it. Default false.
+   */
   readonly detached?: boolean | undefined;
   /** At least 1; default `Infinity`. When it passes the process group is killed, and the result says so. */
   readonly timeoutMs?: number | undefined;
@@ -51,11 +54,11 @@ export function checkSpawnOptions(options: SpawnOptions = {}): CheckedSpawnOptio
     throw invalidConfig({ field: "onOutput", value: "a function", expected: "nothing: iterate over the process" });
   }
   const checked = checkCommandOptions({ timeoutMs: Number.POSITIVE_INFINITY, ...rest, stdin: stdin ?? undefined });
-  if (pty !== undefined) checkPtySize(pty);
+  if (pty !== undefined && pty !== null) checkPtySize(pty);
   if (detached !== undefined && typeof detached !== "boolean") {
     throw invalidConfig({ field: "detached", value: detached, expected: "true or false" });
   }
-  return { ...checked, stdin, pty: pty && { cols: pty.cols, rows: pty.rows }, detached };
+  return { ...checked, stdin, pty: pty ? { cols: pty.cols, rows: pty.rows } : undefined, detached };
 }
 
 /** @throws {INVALID_CONFIG} naming the option. */

@@ -170,7 +170,8 @@ const schema = z
  * - `bootArgs`: added to the kernel command line, at most 1024 printable ASCII characters
  * - `backend`: `"auto"`, `"qemu"`; `accel`: `"auto"`, `"kvm"`, `"hvf"`, `"tcg"`
  * - `network`: `"user"` (default), `"none"`; `ports`: `[{ guest, host?, hostAddress? }]`
- * - `mounts`: `[{ hostPath, guestPath, writable? }]`, directories of the host; by default what the guest writes stays its own
+ * - `mounts`: `[{ hostPath, guestPath, writable? }]`, directories of the host; copy-on-write by default: what the guest writes
+ *   stays its own, and a name that it looked for before the host made it can stay missing there
  * - `commChannel`: `"auto"` (default), `"agent"`, or `"ssh"`: an SSH server too, which the library itself then uses
  * - `envVars`: environment of every command; never stored in the database
  * - `bootTimeoutMs`: 100 to 600000 for each of two attempts, default 60000

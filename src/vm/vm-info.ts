@@ -30,6 +30,9 @@ export interface VMInfo {
   readonly diskPath: string;
   readonly network: "none" | "user";
   readonly ports: readonly { readonly guest: number; readonly host: number; readonly hostAddress: string }[];
+  readonly mounts: readonly { readonly hostPath: string; readonly guestPath: string; readonly writable: boolean }[];
+  /** Where its SSH server is reached; null without the SSH channel. */
+  readonly ssh: { readonly host: string; readonly port: number } | null;
   /** Process id of the VMM; null when it does not run. */
   readonly pid: number | null;
   /** ISO 8601. */
@@ -63,6 +66,8 @@ export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
       host: hostPort,
       hostAddress,
     })),
+    mounts: spec.mounts,
+    ssh: spec.ssh === undefined ? null : { host: spec.ssh.hostAddress, port: spec.ssh.hostPort },
     pid: vmm?.process?.pid ?? null,
     createdAt: new Date(row.createdAtMs).toISOString(),
     updatedAt: new Date(row.updatedAtMs).toISOString(),

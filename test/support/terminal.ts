@@ -45,14 +45,17 @@ export class Terminal {
     this.#child.stdin?.write(`size ${columns} ${rows}\n`);
   }
 
-  /** Waits until something is shown that was not asked about before. */
-  async shows(what: string | RegExp): Promise<string> {
-    const found = await eventually(() => {
-      const match = typeof what === "string" ? this.screen.indexOf(what) : this.screen.search(what);
-      return match >= 0 ? this.screen : undefined;
+  /** Waits until something is shown behind what was waited for before. */
+  async shows(what: string | RegExp): Promise<void> {
+    const end = await eventually(() => {
+      if (typeof what !== "string") {
+        const match = what.exec(this.screen);
+        return match === null ? undefined : match.index + match[0].length;
+      }
+      const at = this.screen.indexOf(what);
+      return at < 0 ? undefined : at + what.length;
     });
-    this.screen = "";
-    return found;
+    this.screen = this.screen.slice(end);
   }
 
   /** Ends it, whatever it is doing. */

@@ -94,7 +94,7 @@ describe("hooks", () => {
     await vm.run("exit 3");
     await again.exec(["true"], { cwd: "/tmp", user: "nobody", env: { A: "1" } });
     await again.spawn("exit 4", { pty: { cols: 80, rows: 24 } });
-    await vm.shell({ pty: undefined, stdin: "exit 5\n" });
+    await vm.shell({ pty: null, stdin: "exit 5\n" });
     const detached = vm.spawn("exit 6", { detached: true });
     await detached;
     remove();

@@ -216,7 +216,7 @@ describe("a process on a terminal", () => {
     const typed = vm.shell();
     typed.stdin.write("echo $0; shopt -q login_shell && echo login; exit 5\n");
     expect(await typed).toMatchObject({ exitCode: 5, stdout: expect.stringMatching(/\r\nlogin\r\n/) });
-    expect(await vm.shell({ pty: undefined, stdin: "echo $((6 * 7)); exit 6\n" })).toMatchObject({
+    expect(await vm.shell({ pty: null, stdin: "echo $((6 * 7)); exit 6\n" })).toMatchObject({
       exitCode: 6,
       output: "42",
     });

@@ -50,10 +50,11 @@ it("gives Ctrl-C, Ctrl-Z and Ctrl-D to what runs inside", async () => {
   await pause(500);
   terminal.type("\x1a");
   await terminal.shows(/Stopped.*sleep 2000/s);
-  terminal.type("kill %1; wait; clear\r");
+  terminal.type("kill -9 %1; wait; echo go''ne\r");
+  await terminal.shows("gone\r\n");
+  await terminal.shows("ready> ");
   terminal.type("\x04");
-  const { state: left } = await terminal.ended();
-  expect(left).toBe("cooked");
+  expect(await terminal.ended()).toEqual({ exitCode: 0, state: "cooked" });
 });
 
 it("runs a program on it with exec -it, and passes its exit code on", async () => {

@@ -12,7 +12,7 @@ export const command: CommandModule = {
   },
 
   async run({ host, signal }, { args: [vmId = "", ...entries] }) {
-    const env = environment(entries, host.env);
+    const env = environment(entries, host.env, "name=value");
     if (entries.length === 0) throw invalidConfig({ field: "argv", value: undefined, expected: "NAME=VALUE" });
     const { SmolVM } = await host.loadSdk();
     const vm = await SmolVM.fromId(vmId);

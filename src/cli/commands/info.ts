@@ -51,6 +51,8 @@ function describe(vm: VMInfo): string {
     "disk size": vm.diskSizeMib === null ? null : `${vm.diskSizeMib} MiB`,
     network: vm.network,
     ports: portsText(vm),
+    mounts: vm.mounts.map((one) => `${one.hostPath}:${one.guestPath}${one.writable ? ":rw" : ""}`).join(", ") || null,
+    ssh: vm.ssh === null ? null : `${vm.ssh.host}:${vm.ssh.port}`,
     pid: vm.pid,
     created: vm.createdAt,
     updated: vm.updatedAt,

@@ -183,7 +183,16 @@ describe("the other commands", () => {
     [{ kind: "fork", id: "parent" }, "started from: fork of VM parent"],
     [{ kind: "checkpoint", id: "checkpoint-1" }, "started from: checkpoint checkpoint-1"],
   ] as const)("info says what a VM began as: %j", async (startedFrom, text) => {
-    const told = { vmId: "box", status: "running", failure: null, image: null, ports: [], startedFrom };
+    const told = {
+      vmId: "box",
+      status: "running",
+      failure: null,
+      image: null,
+      ports: [],
+      mounts: [],
+      ssh: null,
+      startedFrom,
+    };
     const info = async () => told as unknown as VMInfo;
     expect((await cli("info box", library({ info }))).stdout).toContain(`${text}\n`);
     expect((await cli("info box --json", library({ info }))).json().data).toEqual(told);

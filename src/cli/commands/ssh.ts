@@ -1,5 +1,6 @@
 // `smolvm ssh`: OpenSSH's client into a VM, with everything that it has to be told.
 
+import { invalidConfig } from "../../errors/invalid-config.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import type { SshAccess } from "../../index.js";
 import type { CommandModule } from "../command.js";
@@ -20,6 +21,9 @@ export const command: CommandModule<SshOptions> = {
   async run({ host, signal, isJson }, { args: [vmId = "", ...argv], options }) {
     const { SmolVM } = await host.loadSdk();
     const access = await (await SmolVM.fromId(vmId)).ssh({ signal });
+    if (options.config === true && argv.length > 0) {
+      throw invalidConfig({ field: "argv", value: argv.join(" "), expected: "no command together with --config" });
+    }
     if (isJson || options.config === true) return { data: access, text: configOf(vmId, access) };
     if ((host.env["SMOLVM_HOOKS"] ?? "") !== "") throw unseen(vmId);
     const exitCode = await host.runAttached(["ssh", ...access.options, access.host, ...argv], signal);

@@ -47,7 +47,11 @@ export function addVmOptions(command: Command): void {
     .addOption(new Option("--network <mode>", "network of the guest (default: user)").choices(["none", "user"]));
   addPortOption(command);
   command
-    .option("--mount <mount>", "HOST:GUEST, or HOST:GUEST:rw to write to it too; repeatable", collectMount)
+    .option(
+      "--mount <mount>",
+      "HOST:GUEST (copy-on-write), or HOST:GUEST:rw to write to the host; repeatable",
+      collectMount,
+    )
     .option("--ssh", "run an SSH server, for `smolvm ssh` and the like")
     .option("--boot-timeout <ms>", "for each of two attempts (default: 60000)", wholeNumber("--boot-timeout"))
     .option("--retain-disk", "keep the private layer when the VM is deleted");
