@@ -14,7 +14,7 @@ export const command: CommandModule<SshOptions> = {
     command
       .argument("<vm>", "id of a VM that was created with --ssh")
       .argument("[argv...]", "a command, as ssh takes it; put -- before it")
-      .option("--config", "print what an ssh_config needs for it, for editors, scp and the like")
+      .option("--config", "print a configuration for `ssh -F FILE`, editors, scp and the like")
       .usage("<vm> [options] [-- argv...]");
   },
 

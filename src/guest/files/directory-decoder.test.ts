@@ -36,10 +36,16 @@ test.each([
 });
 
 test("takes names that only look like dots, and no more than the limit", () => {
-  const decoder = new DirectoryDecoder(2);
+  const budget = { left: 3 };
+  const decoder = new DirectoryDecoder(budget);
   decoder.push(Buffer.concat([entry(8, "..."), entry(8, ".a")]));
   expect(decoder.finish()).toHaveLength(2);
-  expect(() => decoder.push(entry(8, "c"))).toThrow(expect.objectContaining({ code: "PROTOCOL_ERROR" }));
+  // Directories of one listing count together.
+  const other = new DirectoryDecoder(budget);
+  other.push(entry(8, "b"));
+  for (const one of [decoder, other]) {
+    expect(() => one.push(entry(8, "c"))).toThrow(expect.objectContaining({ code: "PROTOCOL_ERROR" }));
+  }
 });
 
 test("gives entries or PROTOCOL_ERROR for whatever comes", () => {

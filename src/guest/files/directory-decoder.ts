@@ -17,14 +17,18 @@ export interface DirectoryEntry {
   readonly name: Buffer;
 }
 
+/** How many entries may still come, for all decoders of one listing together. */
+export interface EntryBudget {
+  left: number;
+}
+
 export class DirectoryDecoder {
-  readonly #limit: number;
+  readonly #budget: EntryBudget;
   readonly #entries: DirectoryEntry[] = [];
   #rest: Buffer = Buffer.alloc(0);
 
-  /** @param limit Most entries that are taken. */
-  constructor(limit = DIRECTORY_ENTRIES_LIMIT) {
-    this.#limit = limit;
+  constructor(budget: EntryBudget = { left: DIRECTORY_ENTRIES_LIMIT }) {
+    this.#budget = budget;
   }
 
   /** @throws {PROTOCOL_ERROR} on a name that no directory can hold, or too many. */
@@ -51,7 +55,8 @@ export class DirectoryDecoder {
 
   #add(type: number, name: Buffer): void {
     if (!isName(name)) throw violation("a directory entry with a name that no file can have");
-    if (this.#entries.length >= this.#limit) throw violation(`a directory with more than ${this.#limit} entries`);
+    this.#budget.left -= 1;
+    if (this.#budget.left < 0) throw violation(`more than ${DIRECTORY_ENTRIES_LIMIT} entries`);
     this.#entries.push({ type, name });
   }
 }

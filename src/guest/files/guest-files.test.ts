@@ -290,3 +290,15 @@ test("a limit that passes is TIMEOUT", async () => {
   const { files } = await connected();
   await expect(files.stat("/a", { timeoutMs: 5 })).rejects.toThrow(code("TIMEOUT"));
 });
+
+test("an aborted removal is stopped in the guest, and it is heard of when it was", async () => {
+  const { agent, files } = await connected();
+  const controller = new AbortController();
+  const removing = files.rm("/big", { recursive: true, signal: controller.signal });
+  removing.catch(() => {});
+  const { stream } = await nextCall(agent);
+  controller.abort();
+  await agent.next("kill");
+  agent.failed(stream, "ECANCELED", "cancelled");
+  await expect(removing).rejects.toThrow(code("ABORTED"));
+});

@@ -1,12 +1,12 @@
 // `vm.fs`: the guest's files in the shape of `node:fs/promises`, worked on as root. Paths are absolute; bytes are kept.
 
-import type { WaitOptions } from "../../base/deadline.js";
+import { Deadline, type WaitOptions } from "../../base/deadline.js";
 import { checkWaitOptions } from "../../errors/check-wait-options.js";
 import { invalidConfig } from "../../errors/invalid-config.js";
 import { FieldWriter } from "../fields.js";
 import { violation } from "../violation.js";
 import type { FileContent } from "./feed.js";
-import { type Connect, FileClient } from "./file-client.js";
+import { type Connect, FileClient, SMALL_TIMEOUT_MS } from "./file-client.js";
 import { readContent, writeContent } from "./file-content.js";
 import {
   checkEncoding,
@@ -34,6 +34,10 @@ import { joined, listDirectory } from "./list-directory.js";
 
 /** All that `access` can be asked: R_OK, W_OK and X_OK together (access(2)). */
 const ACCESS_LIMIT = 7;
+
+const noData = (): never => {
+  throw violation("data where there is none");
+};
 
 /** Options, or an encoding alone. */
 type WithEncoding<T> = T | BufferEncoding | null;
@@ -137,10 +141,13 @@ export class GuestFiles {
     return new GuestStats(await this.#client.call({ operation: "fs.stat", syscall: "lstat", path, fields }, options));
   }
 
+  /** Stops where it is when it is aborted or its time is up; with `recursive` there is no limit by default. */
   async rm(path: GuestPath, options?: RmOptions): Promise<void> {
     checkWaitOptions(options);
     const fields = new FieldWriter().bytes(10, guestPath(path)).flag(15, options?.recursive).flag(17, options?.force);
-    await this.#client.call({ operation: "fs.rm", syscall: "rm", path, fields }, options);
+    // As an exchange, which is cancelled when time is up: what is merely forgotten would go on removing.
+    const deadline = Deadline.from(options, options?.recursive ? Number.POSITIVE_INFINITY : SMALL_TIMEOUT_MS);
+    await this.#client.receive({ operation: "fs.rm", syscall: "rm", path, fields, onData: noData }, deadline);
   }
 
   /** Replaces what is at the new path. */

@@ -3,8 +3,12 @@
 import { Deadline } from "../../base/deadline.js";
 import { settleAll } from "../../base/settle-all.js";
 import { FieldWriter } from "../fields.js";
-import { violation } from "../violation.js";
-import { DIRECTORY_ENTRIES_LIMIT, DirectoryDecoder, type DirectoryEntry } from "./directory-decoder.js";
+import {
+  DIRECTORY_ENTRIES_LIMIT,
+  DirectoryDecoder,
+  type DirectoryEntry,
+  type EntryBudget,
+} from "./directory-decoder.js";
 import { DIRENT_TYPE, typeOfMode } from "./dirent-type.js";
 import { type FileClient, SMALL_TIMEOUT_MS } from "./file-client.js";
 import type { ReaddirOptions } from "./file-options.js";
@@ -42,7 +46,8 @@ class Listing {
   readonly #root: Buffer;
   readonly #deadline: Deadline;
   readonly #needsTypes: boolean;
-  #count = 0;
+  /** Of all directories together, also those that are listed at the same time. */
+  readonly #budget: EntryBudget = { left: DIRECTORY_ENTRIES_LIMIT };
 
   constructor(client: FileClient, root: Buffer, options: ReaddirOptions) {
     this.#client = client;
@@ -62,14 +67,11 @@ class Listing {
 
   async list(below: Buffer): Promise<ListedEntry[]> {
     const path = guestPath(joined(this.#root, below));
-    const decoder = new DirectoryDecoder(DIRECTORY_ENTRIES_LIMIT - this.#count);
+    const decoder = new DirectoryDecoder(this.#budget);
     const fields = new FieldWriter().bytes(10, path);
     const onData = (data: Buffer) => decoder.push(data);
     await this.#client.receive({ operation: "fs.readdir", syscall: "scandir", path, fields, onData }, this.#deadline);
     const entries = decoder.finish().map((entry) => ({ ...entry, below }));
-    this.#count += entries.length;
-    // Directories that were listed at the same time did not know of each other.
-    if (this.#count > DIRECTORY_ENTRIES_LIMIT) throw violation(`more than ${DIRECTORY_ENTRIES_LIMIT} entries`);
     if (!this.#needsTypes || entries.every(({ type }) => type !== DIRENT_TYPE.unknown)) return entries;
     return inBatches(entries, async (entry) => (entry.type === DIRENT_TYPE.unknown ? this.#withType(entry) : entry));
   }

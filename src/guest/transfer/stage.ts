@@ -1,5 +1,5 @@
 // A directory of the host in which a tree is built until it is whole. Nothing in it is reached through a symbolic link, and
-// its owner can always remove it: modes that would prevent that come last (restricted-modes.ts).
+// its owner can always remove it: modes that would prevent that come last (place.ts).
 
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";

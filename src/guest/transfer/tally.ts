@@ -34,8 +34,13 @@ export class Tally {
     this.#contentBytes += sizeBytes;
   }
 
+  /** Files, directories and links. */
+  get entries(): number {
+    return this.#files + this.#directories + this.#links;
+  }
+
   report(): void {
-    this.#onProgress?.({ entries: this.#files + this.#directories + this.#links, bytes: this.#contentBytes });
+    this.#onProgress?.({ entries: this.entries, bytes: this.#contentBytes });
   }
 
   result(): TransferResult {

@@ -36,8 +36,14 @@ async function upload(from: string | Uint8Array, to = "/dst", options: Partial<T
   uploading.catch(() => {});
   const call = await nextCall(agent);
   const bytes = await takeAll(agent, call.stream);
-  answer(agent, call.stream, new FieldWriter().u64(21, 1n));
+  answer(agent, call.stream, new FieldWriter().u64(21, entriesOf(bytes)));
   return { result: await uploading, bytes, path: call.fields.bytes(10)?.toString() };
+}
+
+/** What a guest counts: all but what was left out, and the end. */
+function entriesOf(bytes: Buffer): bigint {
+  const kinds = ["file", "directory", "link"];
+  return BigInt([...new TreeDecoder().push(bytes)].filter(({ kind }) => kinds.includes(kind)).length);
 }
 
 function decode(bytes: Buffer): DecodedRecord[] {
@@ -158,6 +164,30 @@ test("goes exactly there, or with a slash into it under its own name; a link is 
     const { path, bytes } = await upload(join(root, from as string), to);
     expect([path, paths(decode(bytes))]).toEqual([expected, ["file ", "content", "end"]]);
   }
+});
+
+test.each([0n, 2n, undefined])("a guest that says it took %s entries of one has not taken the tree", async (count) => {
+  const path = join(scratch(), "file");
+  writeFileSync(path, "abc");
+  const { agent, connection } = await FakeAgent.connected();
+  const uploading = uploadTree(connection, path, "/dst", { deadline: ample() });
+  uploading.catch(() => {});
+  const call = await nextCall(agent);
+  await takeAll(agent, call.stream);
+  answer(agent, call.stream, new FieldWriter().u64(21, count));
+  await expect(uploading).rejects.toThrow(code("TRANSFER_FAILED"));
+});
+
+test("a guest that answers before the end has not taken the tree", async () => {
+  const path = join(scratch(), "large");
+  writeFileSync(path, Buffer.alloc(2_000_000, 1));
+  const { agent, connection } = await FakeAgent.connected();
+  const uploading = uploadTree(connection, path, "/dst", { deadline: ample() });
+  uploading.catch(() => {});
+  const call = await nextCall(agent);
+  await agent.next("data");
+  answer(agent, call.stream, new FieldWriter().u64(21, 1n));
+  await expect(uploading).rejects.toThrow(code("TRANSFER_FAILED"));
 });
 
 test("does not follow what became a link", async () => {

@@ -45,23 +45,27 @@ export async function uploadTree(
   if (deadline.isAborted || deadline.hasExpired) throw waitError(`Upload of "${readable(path)}"`, deadline);
   const exchange = connection.exchange("fs.receive", new FieldWriter().bytes(10, destination), { deadline });
   const tally = new Tally(onProgress);
+  let isWhole: boolean;
   try {
-    await send(exchange, root, tally);
+    isWhole = await send(exchange, root, tally);
   } catch (error) {
     exchange.cancel();
     await exchange.reply.catch(() => {}); // The guest has removed what it had of it then.
     throw error;
   }
+  let taken: bigint | undefined;
   try {
-    await exchange.reply;
+    taken = (await exchange.reply).u64(21);
   } catch (error) {
     throw uploadFailure(error, destination);
   }
+  if (!isWhole || taken !== BigInt(tally.entries)) throw notTaken(destination);
   tally.report();
   return tally.result();
 }
 
-async function send(exchange: CallExchange, root: HostPath, tally: Tally): Promise<void> {
+/** @returns False when the guest took no more before the end. */
+async function send(exchange: CallExchange, root: HostPath, tally: Tally): Promise<boolean> {
   const output = new RecordOutput(exchange, () => tally.report());
   for await (const entry of prepareTree(root)) {
     if (entry.record.path === "" && entry.record.kind === "leftOut") {
@@ -70,12 +74,20 @@ async function send(exchange: CallExchange, root: HostPath, tally: Tally): Promi
     // Where the guest takes nothing more, its answer says why.
     if (!output.isOpen) {
       await entry.large?.handle.close();
-      return;
+      return false;
     }
     await sendEntry(output, entry, tally);
   }
+  const isWhole = output.isOpen;
   await output.end();
   exchange.end();
+  return isWhole;
+}
+
+/** A guest that says it is done with what it cannot have. */
+function notTaken(path: Buffer): SmolVMError {
+  const message = `Cannot upload to "${shown(path)}": the guest answered without having taken all of it`;
+  return new SmolVMError("TRANSFER_FAILED", message, { details: { path: shown(path) } });
 }
 
 async function sendEntry(output: RecordOutput, { record, content, large }: PreparedEntry, tally: Tally): Promise<void> {

@@ -85,6 +85,16 @@ describe("a connection over SSH", () => {
     await closed;
   });
 
+  test("ends when the server sends what nobody reads", async () => {
+    const server = await serve();
+    const lane = await dial(server);
+    const failed = once(lane, "error");
+    const [channel] = server.channels as [ServerChannel];
+    channel.stderr.write("flood");
+    expect(await failed).toMatchObject([{ code: "PROTOCOL_ERROR" }]);
+    expect(lane.destroyed).toBe(true);
+  });
+
   test("holds the server back while nobody reads", async () => {
     const server = await serve();
     const lane = await dial(server);

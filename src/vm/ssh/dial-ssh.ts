@@ -48,7 +48,9 @@ export async function dialSsh(target: SshTarget, deadline: Deadline): Promise<Du
     } catch (error) {
       const isEarly = error instanceof SmolVMError && error.details["reason"] === "unreachable";
       if (!isEarly || attempt === DIAL_ATTEMPTS || deadline.hasExpired) throw error;
-      await sleep(DIAL_PAUSE_MS);
+      await within(sleep(DIAL_PAUSE_MS), deadline, () => {
+        throw waitError(`SSH connection to VM "${target.vmId}"`, deadline);
+      });
     }
   }
 }

@@ -76,6 +76,11 @@ export function sshOptions(
     CheckHostIP: "no",
     ForwardAgent: "no",
     ForwardX11: "no",
+    // For a configuration that also has a `Host *`: nothing of it routes the connection, shares it or runs beside it.
+    ProxyCommand: "none",
+    ControlMaster: "no",
+    ControlPath: "none",
+    PermitLocalCommand: "no",
   };
   // No file of options: one for all hosts could forward an agent, or add keys and proxies.
   return ["-F", "none", ...Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`])];

@@ -2,13 +2,17 @@
 // only where it is told to.
 
 import type { Socket } from "node:net";
-import { Duplex } from "node:stream";
+import { Duplex, type Readable } from "node:stream";
+import { violation } from "../../guest/violation.js";
 
 /** The socket below the connection, and the channel in it. */
 export interface SshLaneParts {
   readonly socket: Socket;
-  readonly channel: Duplex;
+  readonly channel: Duplex & { readonly stderr: Readable };
 }
+
+/** Most that waits for its reader, in bytes: several windows of ssh2 (2 MiB). */
+const UNREAD_LIMIT_BYTES = 16 * 1024 * 1024;
 
 export class SshLane extends Duplex {
   readonly #socket: Socket;
@@ -21,6 +25,12 @@ export class SshLane extends Duplex {
     channel.on("data", (chunk: Buffer) => {
       if (!this.push(chunk)) channel.pause();
     });
+    // ssh2 keeps what a server sends beyond its window, without a bound.
+    socket.on("data", () => {
+      if (channel.readableLength > UNREAD_LIMIT_BYTES) this.destroy(violation("more data than its window"));
+    });
+    // A socket has no errors to say: the agent's never says any, and what nobody reads would pile up.
+    channel.stderr.on("data", () => this.destroy(violation("data on the error output of a socket")));
     channel.on("end", () => this.push(null));
     channel.on("error", (error: Error) => this.destroy(error));
     channel.on("close", () => this.destroy());
