@@ -1,7 +1,6 @@
 // What callers of `vm.fs` may ask for, and what of it the protocol takes. Names and defaults are those of Node.js.
 
 import type { WaitOptions } from "../../base/deadline.js";
-import { checkWaitOptions } from "../../errors/check-wait-options.js";
 import { invalidConfig } from "../../errors/invalid-config.js";
 
 /** Largest mode, with the set-id and sticky bits. */
@@ -81,13 +80,6 @@ export interface WriteStreamOptions extends WaitOptions {
   readonly highWaterMark?: number | undefined;
 }
 
-/** Options, or an encoding alone, as options. @throws {INVALID_CONFIG} */
-export function withEncoding<T extends WaitOptions>(options: T | string | null | undefined): T {
-  const given = typeof options === "string" ? ({ encoding: options } as unknown as T) : (options ?? ({} as T));
-  checkWaitOptions(given);
-  return given;
-}
-
 /** @throws {INVALID_CONFIG} unless Node.js knows it. */
 export function checkEncoding(encoding: string | null | undefined): BufferEncoding | undefined {
   if (encoding === undefined || encoding === null) return undefined;
@@ -111,12 +103,10 @@ export function parseMode(mode: FileMode | undefined): number | undefined {
 }
 
 /** @throws {INVALID_CONFIG} */
-export function flagBits(flag: WriteFlag | undefined, field: "flag" | "flags"): number {
-  const bits = Object.hasOwn(FLAG_BITS, flag ?? "w") ? FLAG_BITS[flag ?? "w"] : undefined;
-  if (bits === undefined) {
-    throw invalidConfig({ field, value: flag, expected: `one of ${Object.keys(FLAG_BITS).join(", ")}` });
-  }
-  return bits;
+export function flagBits(flag: WriteFlag | undefined, field: string): number {
+  if (flag === undefined) return FLAG_BITS.w;
+  if (typeof flag === "string" && Object.hasOwn(FLAG_BITS, flag)) return FLAG_BITS[flag];
+  throw invalidConfig({ field, value: flag, expected: `one of ${Object.keys(FLAG_BITS).join(", ")}` });
 }
 
 /** @throws {INVALID_CONFIG} unless it is left out or a whole number from 0. */

@@ -147,6 +147,7 @@ test("appendFile appends, unless told otherwise", async () => {
   for (const [options, flags] of [
     [undefined, 1],
     [{ flag: "ax" }, 3],
+    [{ flag: undefined }, 1],
   ] as const) {
     const writing = files.appendFile("/a", "", options);
     const call = await nextCall(agent);
@@ -301,4 +302,16 @@ test("an aborted removal is stopped in the guest, and it is heard of when it was
   await agent.next("kill");
   agent.failed(stream, "ECANCELED", "cancelled");
   await expect(removing).rejects.toThrow(code("ABORTED"));
+});
+
+test("only a recursive removal may take as long as it takes, unless its caller says otherwise", async () => {
+  const limits: number[] = [];
+  const files = new GuestFiles(async ({ limitMs }) => {
+    limits.push(limitMs);
+    throw new TypeError("no way");
+  });
+  for (const options of [{ recursive: true }, { recursive: true, timeoutMs: 7 }, {}, undefined]) {
+    await expect(files.rm("/a", options)).rejects.toThrow(TypeError);
+  }
+  expect(limits).toEqual([Number.POSITIVE_INFINITY, 7, 30_000, 30_000]);
 });

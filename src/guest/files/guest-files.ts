@@ -1,10 +1,10 @@
 // `vm.fs`: the guest's files in the shape of `node:fs/promises`, worked on as root. Paths are absolute; bytes are kept.
 
 import { Deadline, type WaitOptions } from "../../base/deadline.js";
-import { checkWaitOptions } from "../../errors/check-wait-options.js";
 import { invalidConfig } from "../../errors/invalid-config.js";
 import { FieldWriter } from "../fields.js";
 import { violation } from "../violation.js";
+import { checkOptions } from "./check-options.js";
 import type { FileContent } from "./feed.js";
 import { type Connect, FileClient, SMALL_TIMEOUT_MS } from "./file-client.js";
 import { readContent, writeContent } from "./file-content.js";
@@ -22,7 +22,6 @@ import {
   type RmOptions,
   type WriteFileOptions,
   type WriteStreamOptions,
-  withEncoding,
 } from "./file-options.js";
 import { type FileTime, fileTime } from "./file-time.js";
 import { GuestDirent } from "./guest-dirent.js";
@@ -49,7 +48,8 @@ type AsBytes<T> = (T & { readonly encoding: "buffer" }) | "buffer";
  * Every method takes `signal` and `timeoutMs` (default: 30 s for those that move no content, else no limit) and fails with:
  *
  * @throws A `GuestFileError` with Node.js's codes (`ENOENT`, `EACCES`, ...) when the guest refused.
- * @throws {INVALID_CONFIG} on an argument that cannot be sent; the guest has not heard of it then.
+ * @throws {INVALID_CONFIG} on an argument that cannot be sent, an option that the method does not have, or one of a wrong
+ *   type; the guest has not heard of it then.
  * @throws {TIMEOUT} @throws {ABORTED} @throws {CHANNEL_CLOSED} @throws {PROTOCOL_ERROR}
  */
 export class GuestFiles {
@@ -68,7 +68,7 @@ export class GuestFiles {
   ): Promise<Buffer>;
   readFile(path: GuestPath, options?: WithEncoding<ReadFileOptions>): Promise<string | Buffer>;
   async readFile(path: GuestPath, options?: WithEncoding<ReadFileOptions>): Promise<string | Buffer> {
-    const given = withEncoding<ReadFileOptions>(options);
+    const given = checkOptions("readFile", options);
     const encoding = checkEncoding(given.encoding);
     const content = await readContent(this.#client, path, given);
     return encoding === undefined ? content : content.toString(encoding);
@@ -76,19 +76,19 @@ export class GuestFiles {
 
   /** Writes a file, emptying one that is there unless the flag says otherwise. What fails may leave a part of it. */
   async writeFile(path: GuestPath, data: FileContent, options?: WithEncoding<WriteFileOptions>): Promise<void> {
-    await writeContent(this.#client, path, data, withEncoding<WriteFileOptions>(options));
+    await writeContent(this.#client, path, data, checkOptions("writeFile", options));
   }
 
   /** As `writeFile` with flag `"a"`. */
   async appendFile(path: GuestPath, data: FileContent, options?: WithEncoding<WriteFileOptions>): Promise<void> {
-    await writeContent(this.#client, path, data, { flag: "a", ...withEncoding<WriteFileOptions>(options) });
+    const given = checkOptions("appendFile", options);
+    // A flag that is there but undefined must not empty the file either.
+    await writeContent(this.#client, path, data, { ...given, flag: given.flag ?? "a" });
   }
 
   /** @returns With `recursive`: the first directory that was made, if any. */
   async mkdir(path: GuestPath, options?: FileMode | MkdirOptions | null): Promise<string | undefined> {
-    const isMode = typeof options === "number" || typeof options === "string";
-    const given: MkdirOptions = isMode ? { mode: options } : (options ?? {});
-    checkWaitOptions(given);
+    const given = checkOptions("mkdir", options);
     const bytes = guestPath(path);
     const fields = new FieldWriter().bytes(10, bytes).u32(14, parseMode(given.mode)).flag(15, given.recursive);
     const reply = await this.#client.call({ operation: "fs.mkdir", syscall: "mkdir", path, fields }, given);
@@ -116,7 +116,7 @@ export class GuestFiles {
     path: GuestPath,
     options?: WithEncoding<ReaddirOptions> | "buffer",
   ): Promise<(string | Buffer | GuestDirent<string | Buffer>)[]> {
-    const given = withEncoding<ReaddirOptions>(options);
+    const given = checkOptions("readdir", options);
     const encoding = nameEncoding(given.encoding);
     const inForm = (bytes: Buffer) => (encoding === undefined ? bytes : bytes.toString(encoding));
     const entries = await listDirectory(this.#client, path, given);
@@ -129,21 +129,21 @@ export class GuestFiles {
 
   /** What a path leads to. */
   async stat(path: GuestPath, options?: WaitOptions): Promise<GuestStats> {
-    checkWaitOptions(options);
+    checkOptions("stat", options);
     const fields = new FieldWriter().bytes(10, guestPath(path));
     return new GuestStats(await this.#client.call({ operation: "fs.stat", syscall: "stat", path, fields }, options));
   }
 
   /** What lies at a path: a symbolic link itself, not what it leads to. */
   async lstat(path: GuestPath, options?: WaitOptions): Promise<GuestStats> {
-    checkWaitOptions(options);
+    checkOptions("lstat", options);
     const fields = new FieldWriter().bytes(10, guestPath(path)).flag(12, true);
     return new GuestStats(await this.#client.call({ operation: "fs.stat", syscall: "lstat", path, fields }, options));
   }
 
   /** Stops where it is when it is aborted or its time is up; with `recursive` there is no limit by default. */
   async rm(path: GuestPath, options?: RmOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("rm", options);
     const fields = new FieldWriter().bytes(10, guestPath(path)).flag(15, options?.recursive).flag(17, options?.force);
     // As an exchange, which is cancelled when time is up: what is merely forgotten would go on removing.
     const deadline = Deadline.from(options, options?.recursive ? Number.POSITIVE_INFINITY : SMALL_TIMEOUT_MS);
@@ -152,7 +152,7 @@ export class GuestFiles {
 
   /** Replaces what is at the new path. */
   async rename(oldPath: GuestPath, newPath: GuestPath, options?: WaitOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("rename", options);
     const fields = new FieldWriter().bytes(10, guestPath(oldPath, "oldPath")).bytes(11, guestPath(newPath, "newPath"));
     const call = { operation: "fs.rename", syscall: "rename", path: oldPath, dest: newPath, fields };
     await this.#client.call(call, options);
@@ -160,14 +160,14 @@ export class GuestFiles {
 
   /** @param mode A number, or octal digits, up to 0o7777. */
   async chmod(path: GuestPath, mode: FileMode, options?: WaitOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("chmod", options);
     const fields = new FieldWriter().bytes(10, guestPath(path)).u32(14, parseMode(mode ?? Number.NaN));
     await this.#client.call({ operation: "fs.chmod", syscall: "chmod", path, fields }, options);
   }
 
   /** Makes a symbolic link at `path`. @param target What it holds; it need not be absolute, nor be there. */
   async symlink(target: GuestPath, path: GuestPath, options?: WaitOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("symlink", options);
     const fields = new FieldWriter().bytes(10, linkTarget(target)).bytes(11, guestPath(path));
     await this.#client.call({ operation: "fs.symlink", syscall: "symlink", path: target, dest: path, fields }, options);
   }
@@ -176,7 +176,7 @@ export class GuestFiles {
   readlink(path: GuestPath, options: AsBytes<ReadlinkOptions>): Promise<Buffer>;
   readlink(path: GuestPath, options?: WithEncoding<WaitOptions & EncodingOptions>): Promise<string>;
   async readlink(path: GuestPath, options?: WithEncoding<ReadlinkOptions> | "buffer"): Promise<string | Buffer> {
-    const given = withEncoding<ReadlinkOptions>(options);
+    const given = checkOptions("readlink", options);
     const encoding = nameEncoding(given.encoding);
     const fields = new FieldWriter().bytes(10, guestPath(path));
     const reply = await this.#client.call({ operation: "fs.readlink", syscall: "readlink", path, fields }, given);
@@ -188,7 +188,7 @@ export class GuestFiles {
 
   /** Resolves when root may do all that is asked. @param mode `constants` of `node:fs`. Default `F_OK`. */
   async access(path: GuestPath, mode = 0, options?: WaitOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("access", options);
     if (!Number.isInteger(mode) || mode < 0 || mode > ACCESS_LIMIT) {
       throw invalidConfig({ field: "mode", value: mode, expected: "R_OK, W_OK and X_OK of node:fs, or F_OK" });
     }
@@ -198,7 +198,7 @@ export class GuestFiles {
 
   /** @param atime Seconds since 1970 or a `Date`, as `mtime`. */
   async utimes(path: GuestPath, atime: FileTime, mtime: FileTime, options?: WaitOptions): Promise<void> {
-    checkWaitOptions(options);
+    checkOptions("utimes", options);
     const fields = new FieldWriter()
       .bytes(10, guestPath(path))
       .u64(27, fileTime("atime", atime))
@@ -208,11 +208,11 @@ export class GuestFiles {
 
   /** A `Readable` of the content. Reading begins at once; `destroy()` ends it in the guest too. */
   createReadStream(path: GuestPath, options?: WithEncoding<ReadStreamOptions>): GuestReadStream {
-    return new GuestReadStream(this.#client, path, withEncoding<ReadStreamOptions>(options));
+    return new GuestReadStream(this.#client, path, checkOptions("createReadStream", options));
   }
 
   /** A `Writable` into a file, which is opened at once. `destroy()` ends it in the guest too, and leaves a part of it. */
   createWriteStream(path: GuestPath, options?: WithEncoding<WriteStreamOptions>): GuestWriteStream {
-    return new GuestWriteStream(this.#client, path, withEncoding<WriteStreamOptions>(options));
+    return new GuestWriteStream(this.#client, path, checkOptions("createWriteStream", options));
   }
 }

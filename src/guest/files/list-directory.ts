@@ -28,13 +28,15 @@ export interface ListedEntry extends DirectoryEntry {
  * Lists a directory; with `recursive` those below it too, the nearer ones first, never through a symbolic link.
  *
  * @param options `timeoutMs` is one limit for the whole listing.
+ * @param budget Most entries of the whole listing.
  */
 export async function listDirectory(
   client: FileClient,
   path: GuestPath,
   options: ReaddirOptions,
+  budget: EntryBudget = { left: DIRECTORY_ENTRIES_LIMIT },
 ): Promise<ListedEntry[]> {
-  const listing = new Listing(client, guestPath(path), options);
+  const listing = new Listing(client, guestPath(path), options, budget);
   const found = await listing.list(Buffer.alloc(0));
   if (!options.recursive) return found;
   for (let level = found; level.length > 0; ) level = await listing.listBelow(level, found);
@@ -47,11 +49,12 @@ class Listing {
   readonly #deadline: Deadline;
   readonly #needsTypes: boolean;
   /** Of all directories together, also those that are listed at the same time. */
-  readonly #budget: EntryBudget = { left: DIRECTORY_ENTRIES_LIMIT };
+  readonly #budget: EntryBudget;
 
-  constructor(client: FileClient, root: Buffer, options: ReaddirOptions) {
+  constructor(client: FileClient, root: Buffer, options: ReaddirOptions, budget: EntryBudget) {
     this.#client = client;
     this.#root = root;
+    this.#budget = budget;
     this.#deadline = Deadline.from(options, SMALL_TIMEOUT_MS);
     this.#needsTypes = options.withFileTypes === true || options.recursive === true;
   }

@@ -11,20 +11,27 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Deadline } from "../../base/deadline.js";
 import { runProgram } from "../../host/process.js";
 import { FieldWriter } from "../fields.js";
-import { PREAMBLE } from "../frame.js";
+import { INITIAL_CREDIT_BYTES, PREAMBLE } from "../frame.js";
 import { FakeAgent } from "../testing/fake-agent.js";
 import { answer, give, nextCall, takeAll } from "../testing/file-agent.js";
 import { contents, scratch } from "../testing/scratch.js";
+import { file } from "../testing/trees.js";
 import { downloadTree } from "./download-tree.js";
+import { CONTENT_HEADER_BYTES } from "./record-output.js";
 import { dataRuns } from "./send-large-file.js";
 import type { TransferOptions } from "./transfer.js";
 import { type DecodedRecord, TreeDecoder } from "./tree-decoder.js";
+import { encodeEntry } from "./tree-record.js";
 import { TreeRules } from "./tree-rules.js";
 import { uploadTree } from "./upload-tree.js";
+
+/** Until an uploader that has read its file stands before the end, in milliseconds; too short and a test proves less. */
+const WAY_TO_THE_END_MS = 50;
 
 const ample = () => Deadline.after(10_000);
 const code = (expected: string) => expect.objectContaining({ code: expected });
@@ -186,6 +193,20 @@ test("a guest that answers before the end has not taken the tree", async () => {
   uploading.catch(() => {});
   const call = await nextCall(agent);
   await agent.next("data");
+  answer(agent, call.stream, new FieldWriter().u64(21, 1n));
+  await expect(uploading).rejects.toThrow(code("TRANSFER_FAILED"));
+});
+
+test("a guest that answers while the end record waits for its credit has not taken the tree", async () => {
+  const path = join(scratch(), "large");
+  const headerBytes = encodeEntry(file("", 0)).length + CONTENT_HEADER_BYTES;
+  writeFileSync(path, Buffer.alloc(INITIAL_CREDIT_BYTES - headerBytes, 1));
+  const { agent, connection } = await FakeAgent.connected();
+  const uploading = uploadTree(connection, path, "/dst", { deadline: ample() });
+  uploading.catch(() => {});
+  const call = await nextCall(agent);
+  for (let takenBytes = 0; takenBytes < INITIAL_CREDIT_BYTES; ) takenBytes += (await agent.next("data")).payload.length;
+  await setTimeout(WAY_TO_THE_END_MS);
   answer(agent, call.stream, new FieldWriter().u64(21, 1n));
   await expect(uploading).rejects.toThrow(code("TRANSFER_FAILED"));
 });

@@ -78,8 +78,9 @@ async function send(exchange: CallExchange, root: HostPath, tally: Tally): Promi
     }
     await sendEntry(output, entry, tally);
   }
-  const isWhole = output.isOpen;
   await output.end();
+  // Only now: a guest that answers while the end waits for its credit has not taken the end.
+  const isWhole = output.isOpen;
   exchange.end();
   return isWhole;
 }
