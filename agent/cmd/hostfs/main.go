@@ -32,8 +32,11 @@ const (
 	greetLimit = 10 * time.Second
 	// readyLimit is how long the guest may take until every mount can be used.
 	readyLimit = 30 * time.Second
-	// maxNodes is how many names all guests' kernels may remember; each costs some 200 bytes.
-	maxNodes = 1 << 20
+	// keptBytes is for what the guest's kernel makes this program remember: some 600,000 names of usual length, as
+	// large trees have. With a half more that waits for the collector it stays below memoryLimit.
+	keptBytes = 224 << 20
+	// memoryLimit is for the whole heap, in bytes. Near to it the collector works more often; nothing fails.
+	memoryLimit = 352 << 20
 	// maxHandles is how many files a guest may have open.
 	maxHandles = 1 << 15
 	// spareFiles is how many descriptors are for everything else, also for requests that are being worked on.
@@ -44,6 +47,7 @@ const (
 
 func main() {
 	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
 	// Caught and dropped: mounts must go on when the terminal or the program that started the VM goes away.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	if err := run(os.Args[1:]); err != nil {
@@ -123,10 +127,10 @@ func inheritLane(arguments []string) (net.Conn, error) {
 
 // openRoots opens what is served: from now on it is those directories, whatever becomes of their paths.
 func openRoots(mounts []mount) ([]*hostfs.Root, error) {
-	nodes, handles := hostfs.NewBudget(maxNodes), hostfs.NewBudget(handleLimit())
+	memory, handles := hostfs.NewBudget(keptBytes), hostfs.NewBudget(handleLimit())
 	roots := make([]*hostfs.Root, len(mounts))
 	for i, m := range mounts {
-		root, err := hostfs.OpenRoot(m.hostPath, m.writable, nodes, handles)
+		root, err := hostfs.OpenRoot(m.hostPath, m.writable, memory, handles)
 		if err != nil {
 			return nil, &mountError{i, errnoName(err), "cannot open the directory on the host: " + err.Error()}
 		}

@@ -19,6 +19,7 @@ const (
 
 // listing is a directory that is being read.
 type listing struct {
+	memory *Budget // pays for buffer
 	mu     sync.Mutex
 	next   uint64 // where reading goes on behind what is pending
 	at     uint64 // the offset of the first pending entry
@@ -37,7 +38,7 @@ func (r *Root) Opendir(id uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.handles.add(r.tree, &handle{node: n, fd: fd, list: &listing{}})
+	return r.handles.add(r.tree, &handle{node: n, fd: fd, list: &listing{memory: r.tree.memory}})
 }
 
 // Releasedir implements fuse.FileSystem.
@@ -84,6 +85,9 @@ func (r *Root) Readdir(id, offset uint64, list *fuse.DirectoryList) error {
 
 func (l *listing) fill(fd int) (more bool, err error) {
 	if l.buffer == nil {
+		if !l.memory.take(listBytes) {
+			return false, syscall.ENOMEM
+		}
 		l.buffer = make([]byte, listBytes)
 	}
 	for {
@@ -92,7 +96,18 @@ func (l *listing) fill(fd int) (more bool, err error) {
 			continue
 		}
 		l.ahead = l.buffer[:max0(n)]
+		if n <= 0 {
+			l.free() // Many directories may stay open that have been read.
+		}
 		return n > 0, err
+	}
+}
+
+// free gives the buffer back. Nobody else may use the listing.
+func (l *listing) free() {
+	if l.buffer != nil {
+		l.buffer, l.ahead = nil, nil
+		l.memory.give(listBytes)
 	}
 }
 

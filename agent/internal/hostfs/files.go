@@ -70,8 +70,8 @@ func (r *Root) opened(n *node, fd int) (fuse.Opened, error) {
 		now = stamp{}
 	}
 	r.tree.mu.Lock()
-	keep := n.seen == now && now != (stamp{})
-	n.seen = now
+	keep := n.seen != nil && *n.seen == now && now != (stamp{})
+	n.seen = &now
 	r.tree.mu.Unlock()
 	id, err := r.handles.add(r.tree, &handle{node: n, fd: fd})
 	return fuse.Opened{Handle: id, KeepCache: keep}, err

@@ -29,7 +29,7 @@ func newHandles(budget *Budget) *handles {
 
 // add takes over the descriptor, also when it fails.
 func (s *handles) add(t *tree, h *handle) (uint64, error) {
-	if !s.budget.take() {
+	if !s.budget.take(1) {
 		_ = syscall.Close(h.fd)
 		return 0, syscall.ENFILE
 	}
@@ -63,7 +63,10 @@ func (s *handles) done(h *handle) {
 	s.mu.Unlock()
 	if last {
 		_ = syscall.Close(h.fd)
-		s.budget.give()
+		if h.list != nil {
+			h.list.free()
+		}
+		s.budget.give(1)
 	}
 }
 
@@ -96,13 +99,23 @@ func (s *handles) release(t *tree, id uint64, directory bool) {
 	t.mu.Lock()
 	for i, other := range h.node.open {
 		if other == h {
-			h.node.open = append(h.node.open[:i], h.node.open[i+1:]...)
+			h.node.open = without(h.node.open, i)
 			break
 		}
 	}
 	t.drop(h.node)
 	t.mu.Unlock()
 	s.done(h)
+}
+
+// without drops one, and room that is no longer needed: a guest can open one node after the other very often.
+func without(open []*handle, i int) []*handle {
+	last := len(open) - 1
+	open[i], open[last] = open[last], nil
+	if open = open[:last]; 4*len(open) <= cap(open) {
+		open = append([]*handle(nil), open...)
+	}
+	return open
 }
 
 // closeAll is for the end of a connection.

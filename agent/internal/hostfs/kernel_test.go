@@ -18,24 +18,27 @@ type kernel struct {
 	from   *io.PipeReader
 	unique uint64
 	ended  chan error
-	nodes  *Budget
+	memory *Budget
 	// expired are nodes of which the kernel was told to ask anew.
 	expired []uint64
 }
 
 const rootNode = fuse.RootID
 
+// testBytes are enough for 1000 nodes with short names.
+var testBytes = 1000 * costOf("sub")
+
 // serve serves a directory; what is outside of it lies beside it.
 func serve(t testing.TB, dir string, writable bool) *kernel {
 	t.Helper()
-	nodes := NewBudget(1000)
-	root, err := OpenRoot(dir, writable, nodes, NewBudget(20))
+	memory := NewBudget(int(testBytes))
+	root, err := OpenRoot(dir, writable, memory, NewBudget(20))
 	if err != nil {
 		t.Fatal(err)
 	}
 	requests, to := io.Pipe()
 	from, answers := io.Pipe()
-	k := &kernel{to: to, from: from, ended: make(chan error, 1), nodes: nodes}
+	k := &kernel{to: to, from: from, ended: make(chan error, 1), memory: memory}
 	k.t, _ = t.(*testing.T)
 	go func() {
 		err := (&fuse.Server{FS: root, ReadOnly: !writable}).Serve(requests, answers)

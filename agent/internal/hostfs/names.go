@@ -170,6 +170,12 @@ func (r *Root) Rename(from uint64, name string, to uint64, newName string, flags
 		return err
 	}
 	defer syscall.Close(newDir)
+	// Both names may get longer; afterwards it would be too late to refuse that.
+	reserved := costOf(name) + costOf(newName)
+	if !r.tree.memory.take(reserved) {
+		return syscall.ENOMEM
+	}
+	defer r.tree.memory.give(reserved)
 	if err := renameAt(dir, name, newDir, newName, flags); err != nil {
 		return err
 	}

@@ -8,21 +8,35 @@ import (
 	"smolvm.dev/agent/internal/fuse"
 )
 
-// Budget bounds how many of something all mounts of a process have together.
+// Budget bounds how much of something all mounts of a process have together.
 type Budget struct{ left int64 }
 
 // NewBudget allows n.
 func NewBudget(n int) *Budget { return &Budget{left: int64(n)} }
 
-func (b *Budget) take() bool {
-	if atomic.AddInt64(&b.left, -1) >= 0 {
+func (b *Budget) take(n int64) bool {
+	if atomic.AddInt64(&b.left, -n) >= 0 {
 		return true
 	}
-	atomic.AddInt64(&b.left, 1)
+	b.give(n)
 	return false
 }
 
-func (b *Budget) give() { atomic.AddInt64(&b.left, 1) }
+func (b *Budget) give(n int64) { atomic.AddInt64(&b.left, n) }
+
+const (
+	// nodeBytes is what a node costs without its name, in bytes: itself (112), its stamp (48), and its places in two maps
+	// that have just grown (some 110; with the maps of Go 1.19 some 190). TestTheChargeCoversTheMemory measures it.
+	nodeBytes = 352
+	// nameUnit: the allocator rounds up.
+	nameUnit = 16
+)
+
+// costOf is what a node with this name costs, in bytes. Up to 255 bytes of name the allocator adds at most an eighth.
+func costOf(name string) int64 {
+	n := len(name) + len(name)/8 + nameUnit
+	return nodeBytes + int64(n)
+}
 
 // node is a name that the guest knows: a place below the root, not an open file. It is opened by its path each time
 // that it is needed, so that whatever happens to the directory meanwhile, nothing outside of it is ever reached.
@@ -37,7 +51,7 @@ type node struct {
 	below   int    // nodes whose parent this is
 	gone    bool   // the guest has removed the name, or another file has taken it
 	open    []*handle
-	seen    stamp // of the last open
+	seen    *stamp // of the last open: few are ever opened
 }
 
 // stamp tells whether a file has changed.
@@ -55,7 +69,7 @@ type place struct {
 type tree struct {
 	// names is held for reading while a path is made and used, for writing while the guest moves or removes a name.
 	names  sync.RWMutex
-	budget *Budget
+	memory *Budget
 
 	mu     sync.Mutex // what is below
 	byID   map[uint64]*node
@@ -63,9 +77,9 @@ type tree struct {
 	last   uint64
 }
 
-func newTree(budget *Budget, device, inode uint64) *tree {
+func newTree(memory *Budget, device, inode uint64) *tree {
 	root := &node{id: fuse.RootID, kind: syscall.S_IFDIR, device: device, inode: inode, lookups: 1}
-	return &tree{budget: budget, last: fuse.RootID, byID: map[uint64]*node{fuse.RootID: root},
+	return &tree{memory: memory, last: fuse.RootID, byID: map[uint64]*node{fuse.RootID: root},
 		byName: make(map[place]*node)}
 }
 
@@ -121,8 +135,8 @@ func (t *tree) meet(parent *node, name string, stat *syscall.Stat_t, follow bool
 		}
 		t.lose(n)
 	}
-	if !t.budget.take() {
-		return nil, syscall.ENFILE
+	if !t.memory.take(costOf(name)) {
+		return nil, syscall.ENOMEM
 	}
 	t.last++
 	n = &node{id: t.last, parent: parent, name: name, kind: kind, device: stat.Dev, inode: stat.Ino, lookups: 1}
@@ -160,7 +174,7 @@ func (t *tree) drop(n *node) {
 	for n.parent != nil && n.lookups == 0 && n.below == 0 && len(n.open) == 0 && t.byID[n.id] == n {
 		t.lose(n)
 		delete(t.byID, n.id)
-		t.budget.give()
+		t.memory.give(costOf(n.name))
 		n.parent.below--
 		n = n.parent
 	}
@@ -197,7 +211,7 @@ func (t *tree) move(from *node, name string, to *node, newName string, exchanged
 	}
 }
 
-// rename gives a node that has lost its name another one.
+// rename gives a node that has lost its name another one. What a longer one costs, the caller has reserved.
 func (t *tree) rename(n, parent *node, name string) {
 	for at := parent; at != nil; at = at.parent {
 		if at == n {
@@ -205,6 +219,7 @@ func (t *tree) rename(n, parent *node, name string) {
 			return
 		}
 	}
+	t.memory.give(costOf(n.name) - costOf(name))
 	old := n.parent
 	parent.below++
 	old.below--

@@ -37,8 +37,9 @@ type Root struct {
 var _ fuse.FileSystem = (*Root)(nil)
 
 // OpenRoot opens the directory, whose path must be absolute and without links: whoever could make it a link could have
-// another one served.
-func OpenRoot(path string, writable bool, nodes, handles *Budget) (*Root, error) {
+// another one served. Of memory, in bytes, it takes what the names and directory listings cost that the guest makes it
+// keep, and of handles one for each open file.
+func OpenRoot(path string, writable bool, memory, handles *Budget) (*Root, error) {
 	if path == "" || path[0] != '/' {
 		return nil, syscall.EINVAL
 	}
@@ -59,7 +60,7 @@ func OpenRoot(path string, writable bool, nodes, handles *Budget) (*Root, error)
 		return nil, err
 	}
 	return &Root{fd: fd, writable: writable, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
-		tree: newTree(nodes, stat.Dev, stat.Ino), handles: newHandles(handles)}, nil
+		tree: newTree(memory, stat.Dev, stat.Ino), handles: newHandles(handles)}, nil
 }
 
 // Close closes all that is open. Nothing may be served any more.

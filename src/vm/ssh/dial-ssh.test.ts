@@ -1,16 +1,17 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { createServer, type Server as TcpServer } from "node:net";
-import { type AuthContext, Server, type ServerChannel } from "ssh2";
+import { createServer, type Socket, type Server as TcpServer } from "node:net";
+import ssh2, { type AuthContext, type Connection, type ServerChannel, type Server as SshServer } from "ssh2";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Deadline } from "../../base/deadline.js";
 import { dialSsh } from "./dial-ssh.js";
 import { makeOpenSshKey } from "./openssh-key.js";
 import type { SshTarget } from "./ssh-target.js";
 
+const { Server } = ssh2;
 const LIMIT_MS = 20_000;
 const [hostKey, clientKey] = [makeOpenSshKey(), makeOpenSshKey()];
-const open: (Server | TcpServer)[] = [];
+const open: (SshServer | TcpServer)[] = [];
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -22,6 +23,24 @@ interface Quirks {
   readonly key?: string;
   readonly accepts?: string;
   readonly hasAgent?: boolean;
+  readonly compress?: "zlib";
+}
+
+/** What ssh2's server can send that no good server does; it has no public name. */
+interface Inside {
+  readonly _sock: Socket;
+  readonly _protocol: {
+    channelData(id: number, data: Buffer): void;
+    channelWindowAdjust(id: number, bytes: number): void;
+    readonly _packetRW: { readonly write: { alloc(bytes: number): Buffer; readonly allocStart: number } };
+    readonly _cipher: { encrypt(packet: Buffer): void };
+    rekey(): void;
+  };
+}
+
+interface ChannelInside {
+  readonly incoming: { window: number };
+  readonly outgoing: { readonly id: number };
 }
 
 interface FakeServer {
@@ -33,11 +52,12 @@ interface FakeServer {
 }
 
 /** Echoes what comes on the agent's socket. */
-async function serve({ key = hostKey.privateKey, accepts = clientKey.publicKey, hasAgent = true }: Quirks = {}) {
+async function serve(quirks: Quirks = {}) {
+  const { key = hostKey.privateKey, accepts = clientKey.publicKey, hasAgent = true, compress = "none" } = quirks;
   const tried: string[] = [];
   const channels: ServerChannel[] = [];
-  const clients: { end(): void }[] = [];
-  const server = new Server({ hostKeys: [key] }, (client) => {
+  const clients: Connection[] = [];
+  const server = new Server({ hostKeys: [key], algorithms: { compress: [compress] } }, (client) => {
     clients.push(client);
     client.on("error", () => {});
     client.on("authentication", (attempt: AuthContext) => {
@@ -54,10 +74,25 @@ async function serve({ key = hostKey.privateKey, accepts = clientKey.publicKey, 
     });
   });
   open.push(server);
-  return { tried, channels, hangUp: () => clients.map((client) => client.end()), target: await targetOf(server) };
+  return {
+    ...{ tried, channels, target: await targetOf(server) },
+    hangUp: () => clients.map((client) => client.end()),
+    inside: () => clients[0] as unknown as Inside,
+  };
 }
 
-async function targetOf(server: Server | TcpServer): Promise<SshTarget> {
+/** One of `hostkeys-00@openssh.com`, which ssh2 answers with a question. */
+function sayHostKeys({ _protocol: { _packetRW, _cipher } }: Inside): void {
+  const text = (value: Buffer) => Buffer.concat([Buffer.from(Uint32Array.of(value.length).buffer).swap32(), value]);
+  const key = Buffer.from(hostKey.publicKey.split(" ")[1] ?? "", "base64");
+  const message = [Buffer.of(80), text(Buffer.from("hostkeys-00@openssh.com")), Buffer.of(0), text(key)];
+  const payload = Buffer.concat(message);
+  const packet = _packetRW.write.alloc(payload.length);
+  packet.set(payload, _packetRW.write.allocStart);
+  _cipher.encrypt(packet);
+}
+
+async function targetOf(server: SshServer | TcpServer): Promise<SshTarget> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -94,6 +129,60 @@ describe("a connection over SSH", () => {
     expect(await failed).toMatchObject([{ code: "PROTOCOL_ERROR" }]);
     expect(lane.destroyed).toBe(true);
   });
+
+  test("ends when the server sends more than it may while nobody reads", async () => {
+    const server = await serve();
+    const lane = await dial(server);
+    const failed = once(lane, "error");
+    const { id } = (server.channels[0] as unknown as ChannelInside).outgoing;
+    for (let i = 0; i < 200; i++) server.inside()._protocol.channelData(id, Buffer.alloc(32_000)); // 6 MB
+    expect(await failed).toMatchObject([{ code: "PROTOCOL_ERROR" }]);
+  });
+
+  test("ends when the server wants proof of its keys asked for again and again", async () => {
+    const server = await serve();
+    const lane = await dial(server);
+    const failed = once(lane, "error");
+    const say = () => {
+      for (let i = 0; i < 10; i++) sayHostKeys(server.inside());
+    };
+    const timer = setInterval(say, 5);
+    await failed.finally(() => clearInterval(timer));
+    expect(await failed).toMatchObject([{ code: "PROTOCOL_ERROR" }]);
+  });
+
+  test.each(["reads nothing", "never ends a key exchange"])(
+    "holds its writer back while the server %s",
+    async (how) => {
+      const server = await serve();
+      const lane = await dial(server);
+      const [channel] = server.channels as [ServerChannel];
+      channel.unpipe(channel);
+      let received = 0;
+      channel.on("data", (chunk: Buffer) => {
+        received += chunk.length;
+      });
+      channel.resume();
+      const inside = server.inside();
+      const { incoming, outgoing } = channel as unknown as ChannelInside;
+      incoming.window += 2 ** 30;
+      inside._protocol.channelWindowAdjust(outgoing.id, 2 ** 30);
+      inside._sock.pause();
+      if (how !== "reads nothing") inside._protocol.rekey();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      let taken = 0;
+      const push = () => lane.write(Buffer.alloc(65_536), () => (++taken < 1_000 ? push() : undefined));
+      push();
+      for (let before = -1; before !== taken; ) {
+        before = taken;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      expect(taken).toBeLessThan(1_000);
+      inside._sock.resume();
+      await vi.waitFor(() => expect(received).toBe(65_536_000), LIMIT_MS);
+      lane.destroy();
+    },
+  );
 
   test("holds the server back while nobody reads", async () => {
     const server = await serve();
@@ -167,6 +256,24 @@ describe("a connection that comes to nothing", () => {
     });
     open.push(server);
     await expect(dial({ target: await targetOf(server) })).rejects.toMatchObject({ code: "SSH_FAILED" });
+  });
+
+  test("is made to no server that compresses: what unpacks has no bound", async () => {
+    await expect(dial(await serve({ compress: "zlib" }))).rejects.toMatchObject({ code: "SSH_FAILED" });
+  });
+
+  test("ends with its deadline, and with its caller's signal, between two tries", async () => {
+    const abort = new AbortController();
+    let count = 0;
+    const server = createServer((socket) => {
+      count++;
+      socket.on("close", () => setTimeout(() => abort.abort(), 20)).destroy();
+    });
+    open.push(server);
+    const target = await targetOf(server);
+    await expect(dial({ target }, abort.signal)).rejects.toMatchObject({ code: "ABORTED" });
+    expect(count).toBe(1);
+    await expect(dialSsh(target, Deadline.after(100))).rejects.toMatchObject({ code: "TIMEOUT" });
   });
 
   test("ends with its deadline, and with its caller's signal, while the server is silent", async () => {

@@ -13,6 +13,7 @@ import { SmolVMError } from "../../errors/smolvm-error.js";
 import { throwIfAborted, waitError } from "../../errors/wait-errors.js";
 import { AGENT_SOCKET_PATH } from "../../guest/ssh-server.js";
 import { SSH_KEY_TYPE } from "./openssh-key.js";
+import { guardSsh } from "./ssh-guard.js";
 import { SshLane } from "./ssh-lane.js";
 import type { SshTarget } from "./ssh-target.js";
 
@@ -47,10 +48,9 @@ export async function dialSsh(target: SshTarget, deadline: Deadline): Promise<Du
       return await dialOnce(target, deadline);
     } catch (error) {
       const isEarly = error instanceof SmolVMError && error.details["reason"] === "unreachable";
-      if (!isEarly || attempt === DIAL_ATTEMPTS || deadline.hasExpired) throw error;
-      await within(sleep(DIAL_PAUSE_MS), deadline, () => {
-        throw waitError(`SSH connection to VM "${target.vmId}"`, deadline);
-      });
+      if (!isEarly || attempt === DIAL_ATTEMPTS) throw error;
+      await sleep(Math.min(DIAL_PAUSE_MS, deadline.remainingMs), deadline.signal);
+      if (deadline.hasExpired || deadline.isAborted) throw waitError(`SSH connection to VM "${target.vmId}"`, deadline);
     }
   }
 }
@@ -64,7 +64,7 @@ async function dialOnce(target: SshTarget, deadline: Deadline): Promise<Duplex> 
     const channel = await within(converse(target, socket, client), deadline, () => {
       throw waitError(`SSH connection to VM "${target.vmId}"`, deadline);
     });
-    return new SshLane({ socket, channel });
+    return new SshLane({ socket, client, channel });
   } catch (error) {
     socket.destroy();
     throw error;
@@ -95,7 +95,8 @@ async function converse(target: SshTarget, socket: Socket, client: Client): Prom
       sock: socket,
       username: target.user,
       authHandler: [method],
-      algorithms: { serverHostKey: [SSH_KEY_TYPE] },
+      // Not compressed: a packet of 35 kB could become one of 35 MB.
+      algorithms: { serverHostKey: [SSH_KEY_TYPE], compress: ["none"] },
       hostVerifier: (key: Buffer) => {
         const isKnown = `${SSH_KEY_TYPE} ${key.toString("base64")}` === target.hostKey;
         stage = isKnown ? "protocol" : "host-key";
@@ -105,6 +106,7 @@ async function converse(target: SshTarget, socket: Socket, client: Client): Prom
       keepaliveInterval: 0, // A VM that is paused does not answer.
       strictVendor: false,
     });
+    guardSsh(socket, client);
     await ready;
     stage = "agent-socket";
     return openChannel(client);

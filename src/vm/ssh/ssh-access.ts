@@ -78,6 +78,7 @@ export function sshOptions(
     ForwardX11: "no",
     // For a configuration that also has a `Host *`: nothing of it routes the connection, shares it or runs beside it.
     ProxyCommand: "none",
+    ProxyJump: "none",
     ControlMaster: "no",
     ControlPath: "none",
     PermitLocalCommand: "no",
