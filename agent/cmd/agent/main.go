@@ -9,6 +9,7 @@ import (
 
 	"smolvm.dev/agent/internal/boot"
 	"smolvm.dev/agent/internal/command"
+	"smolvm.dev/agent/internal/connect"
 	"smolvm.dev/agent/internal/files"
 	"smolvm.dev/agent/internal/guest"
 	"smolvm.dev/agent/internal/lane"
@@ -68,6 +69,7 @@ func main() {
 		config.Operations[name] = operation
 	}
 	config.Exchanges["mount"] = mounts.Operation
+	config.Exchanges["net.connect"] = (&connect.Connector{}).Operation
 	machine.ServeOverSSH(func(d session.Duplex) error { return session.Serve(d, config) })
 	lane.Watch(boot.Log, func(p *lane.Port) error { return session.Serve(p, config) })
 }

@@ -25,6 +25,7 @@ import (
 	"smolvm.dev/agent/internal/fuse"
 	"smolvm.dev/agent/internal/hostfs"
 	"smolvm.dev/agent/internal/laneclient"
+	"smolvm.dev/agent/internal/privilege"
 )
 
 const (
@@ -50,7 +51,12 @@ func main() {
 	debug.SetMemoryLimit(memoryLimit)
 	// Caught and dropped: mounts must go on when the terminal or the program that started the VM goes away.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
-	if err := run(os.Args[1:]); err != nil {
+	// Root keeps what the files of others need, and nothing that reaches beyond files.
+	err := privilege.Limit(privilege.Chown, privilege.DACOverride, privilege.DACReadSearch, privilege.FOwner, privilege.FSetID)
+	if err == nil {
+		err = run(os.Args[1:])
+	}
+	if err != nil {
 		report(err)
 		os.Exit(1)
 	}

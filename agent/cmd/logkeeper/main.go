@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"smolvm.dev/agent/internal/logfile"
+	"smolvm.dev/agent/internal/privilege"
 )
 
 const (
@@ -45,6 +46,11 @@ func main() {
 	// Caught and dropped: the log must go on when the terminal or the program that started the VM goes away.
 	// SIGTERM keeps its default and ends the process; nothing is buffered that could be lost.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	// What it reads is the guest's. Its files may be another user's than root.
+	if err := privilege.Limit(privilege.DACOverride); err != nil {
+		os.Stderr.WriteString("logkeeper: " + err.Error() + "\n")
+		os.Exit(1)
+	}
 	var running sync.WaitGroup
 	running.Add(len(o.inputs))
 	for _, in := range o.inputs {

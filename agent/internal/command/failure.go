@@ -16,7 +16,9 @@ var errnoNames = map[syscall.Errno]string{
 	syscall.ENFILE: "ENFILE", syscall.ENOENT: "ENOENT", syscall.ENOEXEC: "ENOEXEC", syscall.ENOMEM: "ENOMEM",
 	syscall.ENOSPC: "ENOSPC", syscall.ENOTDIR: "ENOTDIR", syscall.EPERM: "EPERM", syscall.EROFS: "EROFS",
 	syscall.ESHUTDOWN: "ESHUTDOWN", syscall.ETXTBSY: "ETXTBSY", syscall.ENODEV: "ENODEV",
-	syscall.ECANCELED: "ECANCELED",
+	syscall.ECANCELED: "ECANCELED", syscall.ECONNREFUSED: "ECONNREFUSED", syscall.ECONNRESET: "ECONNRESET",
+	syscall.ETIMEDOUT: "ETIMEDOUT", syscall.EADDRNOTAVAIL: "EADDRNOTAVAIL", syscall.ENETUNREACH: "ENETUNREACH",
+	syscall.EHOSTUNREACH: "EHOSTUNREACH", syscall.ENOBUFS: "ENOBUFS",
 }
 
 // ErrnoName returns the name of an error number, such as ENOENT; EIO for what is none.

@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"smolvm.dev/agent/internal/frame"
@@ -17,14 +19,22 @@ const (
 	// maxDropped is how many leftovers are dropped in search of the own WELCOME, in bytes.
 	maxDropped = 16 << 20
 	readSize   = frame.MaxData + frame.HeaderSize
-	// maxCalls is how many calls a connection has at most.
-	maxCalls = 64
+	// MaxCalls is how many calls a connection has at most: as many streams as the agent keeps open.
+	MaxCalls = 256
+	// maxSent is how many bytes of all calls the agent is given to hold, as long as each may have creditStep.
+	maxSent = 16 << 20
 )
 
 // Reasons for which a connection ends.
 var (
 	ErrProtocol = errors.New("the guest sent something that is not the protocol")
 	ErrSilent   = errors.New("the guest did not answer")
+)
+
+// Reasons for which a call is not made.
+var (
+	ErrBusy      = errors.New("too many calls at a time")
+	ErrExhausted = errors.New("too many calls over one connection")
 )
 
 // Lane is a byte stream to the agent.
@@ -38,7 +48,7 @@ type Client struct {
 	lane   Lane
 	closed chan struct{}
 
-	write    sync.Mutex // also keeps frames in the order of their numbers
+	write    sync.Mutex // also keeps frames and calls in the order of their numbers; taken before mu
 	sequence uint32
 	scratch  []byte
 
@@ -46,6 +56,8 @@ type Client struct {
 	calls map[uint32]*Call // those that have not ended
 	last  uint32
 	err   error // why it ended
+
+	open int32 // atomic: how many calls there are
 }
 
 // Open greets the agent, which has until the limit to answer.
@@ -103,29 +115,43 @@ func (c *Client) end(err error) {
 	close(c.closed)
 }
 
-// Call starts an operation. The fields are those behind its name. It is for one goroutine: calls are numbered in the
-// order in which they are sent.
+// Call starts an operation. The fields are those behind its name.
 func (c *Client) Call(operation string, fields []byte) (*Call, error) {
 	payload := append(frame.AppendText(nil, 1, operation), fields...)
-	c.mu.Lock()
-	if c.calls == nil || len(c.calls) >= maxCalls {
-		err := c.err
-		c.mu.Unlock()
-		if err == nil {
-			err = errors.New("too many calls")
-		}
+	c.write.Lock()
+	defer c.write.Unlock()
+	call, err := c.newCall()
+	if err != nil {
 		return nil, err
+	}
+	return call, c.sendLocked(frame.Call, 0, call.id, payload)
+}
+
+func (c *Client) newCall() (*Call, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.calls == nil:
+		return nil, c.err
+	case len(c.calls) >= MaxCalls:
+		return nil, ErrBusy
+	case c.last == math.MaxUint32:
+		return nil, ErrExhausted
 	}
 	c.last++
 	call := newCall(c, c.last)
 	c.calls[call.id] = call
-	c.mu.Unlock()
-	return call, c.send(frame.Call, 0, call.id, payload)
+	atomic.StoreInt32(&c.open, int32(len(c.calls)))
+	return call, nil
 }
 
 func (c *Client) send(kind frame.Type, channel uint8, stream uint32, payload []byte) error {
 	c.write.Lock()
 	defer c.write.Unlock()
+	return c.sendLocked(kind, channel, stream, payload)
+}
+
+func (c *Client) sendLocked(kind frame.Type, channel uint8, stream uint32, payload []byte) error {
 	c.scratch = c.add(c.scratch[:0], frame.Header{Type: kind, Channel: channel, Stream: stream}, payload)
 	_, err := c.lane.Write(c.scratch)
 	return err
@@ -168,4 +194,18 @@ func (c *Client) forget(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.calls, id)
+	atomic.StoreInt32(&c.open, int32(len(c.calls)))
+}
+
+// allowance is how many bytes a call may have with the agent: all calls together have a bound. Never less than what the
+// agent waits for before it gives new credit.
+func (c *Client) allowance() uint64 {
+	share := uint64(maxSent) / (uint64(atomic.LoadInt32(&c.open)) + 1)
+	switch {
+	case share < creditStep:
+		return creditStep
+	case share > frame.InitialCredit:
+		return frame.InitialCredit
+	}
+	return share
 }

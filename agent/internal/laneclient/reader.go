@@ -125,7 +125,7 @@ func (r *reader) take(h frame.Header, payload []byte) error {
 	case frame.Credit:
 		return call.credited(h.Channel, binary.BigEndian.Uint32(payload))
 	case frame.End:
-		return nil // the end of the call follows, and is what counts
+		return call.ended(h.Channel)
 	case frame.Failed:
 		r.client.forget(h.Stream)
 		call.finish(failureOf(payload))

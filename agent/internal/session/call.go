@@ -53,6 +53,9 @@ func newCall(c *conn, id uint32, payload []byte) (*call, error) {
 func (c *call) run() {
 	result := c.answer()
 	c.answer = nil
+	if c.exchange != nil {
+		c.exchange.finish()
+	}
 	if result.Copied {
 		c.conn.renew()
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"smolvm.dev/agent/internal/frame"
+	"smolvm.dev/agent/internal/pieces"
 )
 
 // ErrCancelled is what reading and writing give once nobody waits for the operation any more.
@@ -17,18 +19,16 @@ type Exchange struct {
 	conn      *conn
 	id        uint32
 	cancelled chan struct{}
-
-	// Of the reader alone: what it took from the queue, and what of that is left.
-	taken, left []byte
+	finished  int32 // atomic; 1 once the operation has returned: nothing more is sent
 
 	mu      sync.Mutex
-	changed *sync.Cond // anything below has changed
-	queued  []byte     // what came since the reader last looked; never more than window allows
-	window  int        // bytes that the client may still send
-	owed    int        // bytes read for which the client has no new credit yet
-	ended   bool       // the client has sent END
-	over    bool       // cancelled is closed
-	credit  [3]uint64  // bytes that the client will still take, by channel
+	changed *sync.Cond   // anything below has changed
+	queued  pieces.Queue // what came and was not read; never more than window allows
+	window  int          // bytes that the client may still send
+	owed    int          // bytes read for which the client has no new credit yet
+	ended   bool         // the client has sent END
+	over    bool         // cancelled is closed
+	credit  [3]uint64    // bytes that the client will still take, by channel
 }
 
 func newExchange(c *conn, id uint32) *Exchange {
@@ -45,41 +45,49 @@ func (x *Exchange) Cancelled() <-chan struct{} { return x.cancelled }
 // Read gives what the client sends; io.EOF is its END.
 func (x *Exchange) Read(p []byte) (int, error) {
 	x.mu.Lock()
-	if len(x.left) == 0 {
-		for len(x.queued) == 0 && !x.ended && !x.over {
-			x.changed.Wait()
-		}
-		x.taken, x.queued = x.queued, x.taken[:0]
-		x.left = x.taken
-	}
-	if x.over {
+	if err := x.awaitData(); err != nil {
 		x.mu.Unlock()
-		return 0, ErrCancelled
+		return 0, err
 	}
-	if len(x.left) == 0 {
-		x.mu.Unlock()
-		return 0, io.EOF
-	}
-	n := copy(p, x.left)
-	x.left = x.left[n:]
-	x.owed += n
-	grant := 0
-	if x.owed >= creditStep && !x.ended {
-		grant = x.owed
-		x.owed = 0
-		x.window += grant
-	}
+	n := x.queued.Read(p)
+	grant := x.consumed(n)
 	x.mu.Unlock()
-	if grant > 0 {
-		return n, x.grant(grant)
+	return n, x.grant(grant)
+}
+
+// awaitData waits for something to read. The lock is held.
+func (x *Exchange) awaitData() error {
+	for x.queued.Len() == 0 && !x.ended && !x.over {
+		x.changed.Wait()
 	}
-	return n, nil
+	switch {
+	case x.over:
+		return ErrCancelled
+	case x.queued.Len() == 0:
+		return io.EOF
+	}
+	return nil
+}
+
+// consumed counts what was read and returns the credit that the client is to get. The lock is held.
+func (x *Exchange) consumed(n int) int {
+	x.owed += n
+	if x.owed < creditStep || x.ended {
+		return 0
+	}
+	grant := x.owed
+	x.owed = 0
+	x.window += grant
+	return grant
 }
 
 func (x *Exchange) grant(n int) error {
+	if n == 0 {
+		return nil
+	}
 	var payload [4]byte
 	binary.BigEndian.PutUint32(payload[:], uint32(n))
-	return x.conn.outlet.send(message{kind: frame.Credit, channel: frame.Stdin, stream: x.id, payload: payload[:]})
+	return x.send(message{kind: frame.Credit, channel: frame.Stdin, stream: x.id, payload: payload[:]})
 }
 
 // Write sends data to the client on channel 1, as it grants credit.
@@ -96,7 +104,7 @@ func (x *Exchange) WriteChannel(channel uint8, p []byte) (int, error) {
 			return written, err
 		}
 		copy(buffer[frame.HeaderSize:], p[written:written+room])
-		if err := x.conn.outlet.sendData(buffer[:frame.HeaderSize+room], channel, x.id); err != nil {
+		if err := x.sendData(buffer[:frame.HeaderSize+room], channel); err != nil {
 			return written, err
 		}
 		written += room
@@ -120,7 +128,7 @@ func (x *Exchange) ReadFrom(source io.Reader) (int64, error) {
 				copy(buffer[frame.HeaderSize:], buffer[frame.HeaderSize+sent:frame.HeaderSize+n])
 				n, sent = n-sent, 0
 			}
-			if err := x.conn.outlet.sendData(buffer[:frame.HeaderSize+room], frame.Stdout, x.id); err != nil {
+			if err := x.sendData(buffer[:frame.HeaderSize+room], frame.Stdout); err != nil {
 				return total, err
 			}
 			sent += room
@@ -170,7 +178,7 @@ func (x *Exchange) handle(h frame.Header, payload []byte) error {
 		}
 		x.window -= len(payload)
 		if !x.over {
-			x.queued = append(x.queued, payload...)
+			x.queued.Append(payload)
 		}
 	case frame.End:
 		if h.Channel != frame.Stdin || x.ended {
@@ -188,11 +196,23 @@ func (x *Exchange) handle(h frame.Header, payload []byte) error {
 	return nil
 }
 
+func (x *Exchange) send(m message) error { return x.conn.outlet.sendUnless(&x.finished, m) }
+
+func (x *Exchange) sendData(p []byte, channel uint8) error {
+	return x.conn.outlet.sendDataUnless(&x.finished, p, channel, x.id)
+}
+
+// finish is for what an operation may leave behind: it is let go, and what it says is not sent.
+func (x *Exchange) finish() {
+	atomic.StoreInt32(&x.finished, 1)
+	x.cancel()
+}
+
 func (x *Exchange) cancel() {
 	x.mu.Lock()
 	if !x.over {
 		x.over = true
-		x.queued = nil
+		x.queued.Clear()
 		close(x.cancelled)
 	}
 	x.mu.Unlock()

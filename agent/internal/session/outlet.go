@@ -71,10 +71,37 @@ func (o *outlet) sendLast(m message) error {
 	return o.flush()
 }
 
+// sendUnless is send, but nothing is sent once the stream is over. Whoever sends a stream's last frame has set over before
+// it, so that none of the stream's can follow.
+func (o *outlet) sendUnless(over *int32, m message) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if atomic.LoadInt32(over) != 0 {
+		return errClosed
+	}
+	o.scratch = o.scratch[:0]
+	o.add(m)
+	return o.flush()
+}
+
+// sendDataUnless is sendData, and to that what sendUnless is to send.
+func (o *outlet) sendDataUnless(over *int32, p []byte, channel uint8, stream uint32) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if atomic.LoadInt32(over) != 0 {
+		return errClosed
+	}
+	return o.writeData(p, channel, stream)
+}
+
 // sendData writes a DATA frame whose payload already lies behind room for the header.
 func (o *outlet) sendData(p []byte, channel uint8, stream uint32) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.writeData(p, channel, stream)
+}
+
+func (o *outlet) writeData(p []byte, channel uint8, stream uint32) error {
 	frame.PutHeader(p, frame.Header{Type: frame.Data, Channel: channel, Stream: stream, Sequence: o.sequence,
 		Length: uint32(len(p) - frame.HeaderSize)})
 	o.sequence++
