@@ -5,70 +5,83 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"strconv"
+	"net/netip"
+	"syscall"
 	"time"
 
 	"smolvm.dev/agent/internal/netguard"
 )
 
-// firstFreeDescriptor is the lowest number that a descriptor of ours can have: stdin, stdout and stderr are below.
-const firstFreeDescriptor = 3
+const (
+	// firstFreeDescriptor is the lowest number that a descriptor of ours can have: stdin, stdout, stderr are below.
+	firstFreeDescriptor = 3
+	// bytesPerMegabit is per second what the rate limit counts in: 10^6 bits.
+	bytesPerMegabit = 1_000_000 / 8
+	// fastestMbps bounds the rate limit, far above what passt can do.
+	fastestMbps = 1_000_000
+)
 
 type options struct {
-	listenFd      int
-	readyFd       int
-	socket        string
-	gateway       net.IP
-	resolvers     []string
-	readyTimeout  time.Duration
-	acceptTimeout time.Duration
-	runAs         *identity
-	argv          []string
-	config        netguard.Config
+	socket                       string
+	acceptTimeout                time.Duration
+	control                      string
+	policyFd, denialsFd, readyFd int
+	probe                        bool
+	runAs                        *identity
+	config                       netguard.Config
 }
 
 type identity struct{ uid, gid int }
 
+// become gives up root for good, and with it every capability.
+func (o *options) become() error {
+	if o.runAs == nil {
+		return nil
+	}
+	err := syscall.Setgroups(nil)
+	if err == nil {
+		err = syscall.Setgid(o.runAs.gid)
+	}
+	if err == nil {
+		err = syscall.Setuid(o.runAs.uid)
+	}
+	if err != nil {
+		// Not %w: EPERM has a meaning of its own here.
+		return fmt.Errorf("cannot become uid %d: %v", o.runAs.uid, err)
+	}
+	return nil
+}
+
 func parse(args []string) (options, error) {
 	var o options
+	var mbps float64
 	flags := flag.NewFlagSet("netguard", flag.ContinueOnError)
-	flags.IntVar(&o.listenFd, "listen-fd", 0, "`descriptor` of the listening unix socket for the VMM")
+	flags.StringVar(&o.socket, "socket", "", "`path` of the unix socket on which the VMM listens")
+	flags.StringVar(&o.control, "control", "", "`path` of the unix socket to take policies on")
+	flags.IntVar(&o.policyFd, "policy-fd", 0, "`descriptor` that the first policy is read from, to its end")
+	flags.IntVar(&o.denialsFd, "denials-fd", 0, "`descriptor` of the file that refusals are appended to; 0 for none")
 	flags.IntVar(&o.readyFd, "ready-fd", 0, "`descriptor` on which readiness is told; 0 for none")
-	flags.StringVar(&o.socket, "socket", "", "`path` of that socket, which is removed")
-	flags.DurationVar(&o.readyTimeout, "ready-timeout", 10*time.Second, "longest start of passt")
+	flags.BoolVar(&o.config.HasNames, "names-passt", false, "run the names' passt whatever the policy is")
+	flags.BoolVar(&o.probe, "probe-names", false, "only try whether names work here")
+	flags.DurationVar(&o.config.StartTimeout, "ready-timeout", 10*time.Second, "longest start of passt")
 	flags.DurationVar(&o.acceptTimeout, "accept-timeout", 60*time.Second, "longest wait for the VMM")
+	flags.Float64Var(&mbps, "rate-limit-mbps", 0, "`megabits` a second in each direction; 0 for no limit")
 	flags.Func("mac", "guest's MAC `address`", func(text string) (err error) {
 		if o.config.MAC, err = net.ParseMAC(text); err == nil && len(o.config.MAC) != 6 {
 			err = errors.New("must have 6 bytes")
 		}
 		return err
 	})
-	flags.Func("address", "guest's IPv4 address as `CIDR`", func(text string) (err error) {
-		o.config.Address, o.config.Network, err = parseCIDR(text)
-		return err
-	})
-	flags.Func("gateway", "gateway `address`", func(text string) (err error) { o.gateway, err = parseIP(text); return err })
-	flags.Func("dns", "`address` on which DNS is answered", func(text string) (err error) {
-		o.config.DNS, err = parseIP(text)
-		return err
-	})
-	flags.Func("resolver", "resolver of the host as `address:port`", func(text string) error {
-		_, _, err := net.SplitHostPort(text)
-		o.resolvers = append(o.resolvers, text)
-		return err
-	})
-	flags.Func("forward", "guest `port` that passt forwards to", func(text string) error {
-		port, err := strconv.ParseUint(text, 10, 16)
-		o.config.Forwards = append(o.config.Forwards, uint16(port))
-		return err
-	})
-	networks := func(to *[]*net.IPNet) func(string) error {
-		return func(text string) error {
-			_, network, err := parseCIDR(text)
-			*to = append(*to, network)
-			return err
+	flags.Func("address", "guest's IPv4 address as `CIDR`", func(text string) error {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil || !prefix.Addr().Is4() {
+			return errors.New("not an IPv4 address and network")
 		}
-	}
+		o.config.Address, o.config.Network = prefix.Addr().AsSlice(), prefix.Masked()
+		return nil
+	})
+	flags.Func("gateway", "gateway `address`", parseIP(&o.config.Gateway))
+	flags.Func("dns", "`address` on which DNS is answered", parseIP(&o.config.DNS))
 	flags.Func("runas", "`uid:gid` to become first", func(text string) error {
 		var id identity
 		if n, err := fmt.Sscanf(text, "%d:%d", &id.uid, &id.gid); n != 2 || err != nil || id.uid <= 0 || id.gid <= 0 {
@@ -77,32 +90,43 @@ func parse(args []string) (options, error) {
 		o.runAs = &id
 		return nil
 	})
-	flags.Func("deny", "`CIDR` that is not reached", networks(&o.config.Deny))
-	flags.Func("allow", "`CIDR` that is reached although -deny covers it", networks(&o.config.Allow))
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.argv = flags.Args()
-	if o.socket == "" || o.config.MAC == nil || o.config.Network == nil || o.gateway == nil || len(o.argv) == 0 {
-		return o, errors.New("-socket, -mac, -address, -gateway and passt's argv are needed")
+	if !(mbps >= 0 && mbps <= fastestMbps) {
+		return o, fmt.Errorf("-rate-limit-mbps must be from 0 to %d", fastestMbps)
 	}
-	if o.listenFd < firstFreeDescriptor || (o.readyFd != 0 && o.readyFd < firstFreeDescriptor) || o.listenFd == o.readyFd {
-		return o, errors.New("-listen-fd and -ready-fd must be two inherited descriptors")
-	}
-	return o, nil
+	o.config.RateLimit = int64(mbps * bytesPerMegabit)
+	o.config.Passt = flags.Args()
+	return o, o.check()
 }
 
-func parseIP(text string) (net.IP, error) {
-	if ip := net.ParseIP(text).To4(); ip != nil {
-		return ip, nil
+func (o *options) check() error {
+	if o.probe {
+		return nil
 	}
-	return nil, errors.New("not an IPv4 address")
+	c := &o.config
+	if o.socket == "" || o.control == "" || c.MAC == nil || c.Address == nil || c.Gateway == nil || len(c.Passt) == 0 {
+		return errors.New("-socket, -control, -mac, -address, -gateway and passt's argv are needed")
+	}
+	if o.policyFd < firstFreeDescriptor {
+		return errors.New("-policy-fd must be an inherited descriptor")
+	}
+	for _, fd := range []int{o.denialsFd, o.readyFd} {
+		if fd != 0 && fd < firstFreeDescriptor || fd == o.policyFd {
+			return errors.New("-denials-fd and -ready-fd must be other inherited descriptors")
+		}
+	}
+	return nil
 }
 
-func parseCIDR(text string) (net.IP, *net.IPNet, error) {
-	ip, network, err := net.ParseCIDR(text)
-	if err == nil && ip.To4() == nil {
-		err = errors.New("not an IPv4 network")
+func parseIP(to *net.IP) func(string) error {
+	return func(text string) error {
+		ip := net.ParseIP(text).To4()
+		if ip == nil {
+			return errors.New("not an IPv4 address")
+		}
+		*to = ip
+		return nil
 	}
-	return ip.To4(), network, err
 }

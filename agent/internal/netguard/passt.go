@@ -1,7 +1,6 @@
 package netguard
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,87 +8,142 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 const (
-	// passtFd is where the child finds its end of the socket pair: the first descriptor after stderr.
-	passtFd = "3"
-	// logLimit bounds what a child may write to our stderr, in bytes; the guest can provoke messages.
-	logLimit = 64 * 1024
+	// firstExtraFd is where a child finds the first descriptor that it is given, after stderr.
+	firstExtraFd = "3"
 	// framesBeforeReady bounds what else passt may say before it answers; newer ones announce themselves.
 	framesBeforeReady = 64
-	// exitGrace is how long passt may take to end by itself once its socket is closed.
+	// exitGrace is how long a child may take to end by itself once its socket is closed.
 	exitGrace = time.Second
+	// arpReply is the operation of an answer.
+	arpReply = 2
 )
 
-// Passt is a child that serves one end of a socket pair. It ends when the other end is closed, whoever closes it:
-// if this process is killed, the kernel does.
-type Passt struct {
+// ErrNotPermitted means that this system does not let us make the network namespace of the names.
+var ErrNotPermitted = errors.New("user namespaces are not permitted here")
+
+// link is the socket of a passt that runs. passt ends when the socket is closed, whoever closes it: if this process is
+// killed, the kernel does.
+type link struct {
 	net.Conn
+	// stop closes the socket and waits for passt's end.
+	stop func()
+}
+
+// child is a program that ends when its socket is closed.
+type child struct {
 	command *exec.Cmd
 	ended   chan struct{}
-	logged  chan struct{}
+	logged  chan struct{} // closed when nobody can write messages any more
 }
 
-// StartPasst runs argv with `--fd 3` added.
-func StartPasst(argv []string) (*Passt, error) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a socket pair: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "guard"), os.NewFile(uintptr(pair[1]), "passt")
-	defer ours.Close()
-	defer theirs.Close()
-	connection, err := net.FileConn(ours)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the socket pair: %w", err)
-	}
-	command := exec.Command(argv[0], append(append([]string(nil), argv[1:]...), "--fd", passtFd)...)
-	command.ExtraFiles = []*os.File{theirs}
+// startChild runs a command that is given one descriptor beside stderr, which goes to the log.
+func startChild(command *exec.Cmd, given *os.File, log *Messages) (*child, error) {
+	command.ExtraFiles = []*os.File{given}
 	command.Env = []string{"LC_ALL=C"}
-	messages, err := command.StderrPipe()
+	said, stderr, err := os.Pipe() // Not StderrPipe: a child of the child may have it for longer.
 	if err != nil {
-		connection.Close()
 		return nil, err
 	}
+	defer stderr.Close()
+	command.Stderr = stderr
 	if err := command.Start(); err != nil {
-		connection.Close()
-		return nil, fmt.Errorf("cannot run %s: %w", argv[0], err)
+		said.Close()
+		return nil, err
 	}
-	child := &Passt{Conn: connection, command: command, ended: make(chan struct{}), logged: make(chan struct{})}
+	c := &child{command: command, ended: make(chan struct{}), logged: make(chan struct{})}
 	go func() {
-		copyMessages(os.Stderr, messages)
-		close(child.logged)
-		_ = command.Wait()
-		close(child.ended)
+		log.Copy(said)
+		said.Close()
+		close(c.logged)
 	}()
-	return child, nil
+	go func() {
+		_ = command.Wait()
+		close(c.ended)
+	}()
+	return c, nil
 }
 
-// AwaitReady asks for the gateway by ARP until passt answers: from then on its forwards are bound too.
-func (c *Passt) AwaitReady(policy *Policy, gateway net.IP, limit time.Duration) error {
-	if _, err := c.Write(arpRequest(policy, addressOf(gateway))); err != nil {
-		return c.endedEarly()
+// stop waits for the end, which must be under way, and enforces it.
+func (c *child) stop() {
+	select {
+	case <-c.ended:
+	case <-time.After(exitGrace):
+		_ = c.command.Process.Kill()
+		<-c.ended
 	}
-	_ = c.SetReadDeadline(time.Now().Add(limit))
-	defer c.SetReadDeadline(time.Time{})
+	select {
+	case <-c.logged:
+	case <-time.After(exitGrace):
+	}
+}
+
+// socketPair makes two ends: one to use here, one to give away.
+func socketPair(kind int) (ours net.Conn, theirs *os.File, err error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a socket pair: %w", err)
+	}
+	if v, err := strconv.Atoi(os.Getenv("SNDBUF")); err == nil {
+		syscall.SetsockoptInt(pair[1], syscall.SOL_SOCKET, syscall.SO_SNDBUF, v)
+	}
+	file := os.NewFile(uintptr(pair[0]), "netguard")
+	defer file.Close()
+	theirs = os.NewFile(uintptr(pair[1]), "child")
+	if ours, err = net.FileConn(file); err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("cannot use a socket pair: %w", err)
+	}
+	return ours, theirs, nil
+}
+
+// startPasst runs argv with `--fd 3` added.
+func startPasst(argv []string, log *Messages) (*link, error) {
+	ours, theirs, err := socketPair(syscall.SOCK_STREAM)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	passt, err := startChild(exec.Command(argv[0], withSocket(argv)...), theirs, log)
+	if err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("cannot run %s: %w", argv[0], err)
+	}
+	return &link{Conn: ours, stop: func() { ours.Close(); passt.stop() }}, nil
+}
+
+// withSocket is what passt is told after its name.
+func withSocket(argv []string) []string {
+	return append(append([]string(nil), argv[1:]...), "--fd", firstExtraFd)
+}
+
+// awaitReady asks for the gateway by ARP until passt answers, and learns the gateway's MAC address.
+func (l *link) awaitReady(c *crafter, limit time.Duration) (gateway [6]byte, err error) {
+	if _, err := l.Write(c.arpRequest()); err != nil {
+		return gateway, errors.New("passt ended at its start")
+	}
+	_ = l.SetReadDeadline(time.Now().Add(limit))
+	defer l.SetReadDeadline(time.Time{})
 	frame := make([]byte, frameLimit)
 	for looked := 0; looked < framesBeforeReady; looked++ {
-		size, err := readFrame(c, frame)
+		size, err := readFrame(l, frame)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("passt did not answer within %s", limit)
+			return gateway, fmt.Errorf("passt did not answer within %s", limit)
 		}
 		if err != nil {
-			return c.endedEarly()
+			return gateway, errors.New("passt ended at its start")
 		}
 		if isARPReply(frame[:size]) {
-			return nil
+			copy(gateway[:], frame[ethernetSize+8:])
+			return gateway, nil
 		}
 	}
-	return errors.New("passt sends frames but does not answer ARP")
+	return gateway, errors.New("passt sends frames but does not answer ARP")
 }
 
 func readFrame(from io.Reader, frame []byte) (int, error) {
@@ -106,62 +160,5 @@ func readFrame(from io.Reader, frame []byte) (int, error) {
 
 func isARPReply(frame []byte) bool {
 	return len(frame) >= ethernetSize+arpSize &&
-		binary.BigEndian.Uint16(frame[12:]) == etherTypeARP && binary.BigEndian.Uint16(frame[20:]) == 2
-}
-
-// Ended is closed when the child has ended.
-func (c *Passt) Ended() <-chan struct{} { return c.ended }
-
-// Stop closes the socket and waits for the child's end.
-func (c *Passt) Stop() {
-	_ = c.Close()
-	select {
-	case <-c.ended:
-	case <-time.After(exitGrace):
-		_ = c.command.Process.Kill()
-		<-c.ended
-	}
-}
-
-func (c *Passt) endedEarly() error {
-	select {
-	case <-c.ended:
-		return fmt.Errorf("passt ended at start: %s", c.command.ProcessState)
-	case <-time.After(exitGrace):
-		return errors.New("passt closed its socket at start")
-	}
-}
-
-// copyMessages copies lines up to the limit, then only drains. passt complains about a missing syslog line by line.
-func copyMessages(to io.Writer, from io.Reader) {
-	lines := bufio.NewReader(from)
-	for left := logLimit; left > 0; {
-		line, err := lines.ReadString('\n')
-		if line != "" && !strings.HasPrefix(line, "Failed to send ") && strings.TrimSpace(line) != "" {
-			if len(line) > left {
-				line = line[:left]
-			}
-			left -= len(line)
-			_, _ = io.WriteString(to, line)
-		}
-		if err != nil {
-			return
-		}
-	}
-	_, _ = io.Copy(io.Discard, lines)
-}
-
-func arpRequest(policy *Policy, target uint32) []byte {
-	message := make([]byte, lengthSize+ethernetSize+arpSize)
-	binary.BigEndian.PutUint32(message, ethernetSize+arpSize)
-	frame := message[lengthSize:]
-	copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	copy(frame[6:], policy.mac[:])
-	binary.BigEndian.PutUint16(frame[12:], etherTypeARP)
-	body := frame[ethernetSize:]
-	copy(body, []byte{0, 1, 8, 0, 6, 4, 0, 1})
-	copy(body[8:], policy.mac[:])
-	binary.BigEndian.PutUint32(body[14:], policy.address)
-	binary.BigEndian.PutUint32(body[24:], target)
-	return message
+		binary.BigEndian.Uint16(frame[12:]) == etherTypeARP && binary.BigEndian.Uint16(frame[20:]) == arpReply
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"sync"
 )
 
 const (
@@ -18,57 +17,68 @@ const (
 // ErrBadFrame means that the stream cannot be followed any more.
 var ErrBadFrame = errors.New("frame length is out of range")
 
-// LockedWriter lets the relay and the resolver write whole frames to the guest.
-type LockedWriter struct {
-	mutex sync.Mutex
-	To    io.Writer
+// batch collects neighbouring frames that go the same way, so that what arrives together leaves together.
+type batch struct {
+	buffer     []byte
+	start, end int
+	write      func(messages []byte)
+	// wait returns when so many bytes may go; nil where there is no limit. With a limit frames go one by one.
+	wait func(bytes int)
 }
 
-func (w *LockedWriter) Write(data []byte) (int, error) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.To.Write(data)
+func (b *batch) add(buffer []byte, start, end int) {
+	if b.end != start || b.wait != nil {
+		b.flush()
+		b.start = start
+	}
+	b.buffer, b.end = buffer, end
 }
 
-// Relay copies the frames that keep says yes to, until either side ends. A frame is a 4-byte big-endian length and
-// the bytes; what arrives together leaves together.
-func Relay(to io.Writer, from io.Reader, keep func(frame []byte) bool) error {
+// flush must be called before the buffer changes.
+func (b *batch) flush() {
+	if b.start == b.end {
+		return
+	}
+	if b.wait != nil {
+		b.wait(b.end - b.start)
+	}
+	b.write(b.buffer[b.start:b.end])
+	b.start, b.end = 0, 0
+}
+
+// relay reads frames until `from` ends. Each is given to take as a part of the buffer, with the 4 bytes of its length
+// in front, and after those that arrived together comes flush.
+func relay(from io.Reader, take func(buffer []byte, start, end int), flush func()) error {
 	buffer := make([]byte, bufferSize)
 	filled := 0
 	for {
-		n, err := from.Read(buffer[filled:])
+		n, readErr := from.Read(buffer[filled:])
 		filled += n
-		used, kept, bad := sift(buffer[:filled], keep)
-		if kept > 0 {
-			if _, werr := to.Write(buffer[:kept]); werr != nil {
-				return werr
-			}
-		}
-		if bad {
-			return ErrBadFrame
-		}
-		filled = copy(buffer, buffer[used:filled])
+		used, err := split(buffer[:filled], take)
+		flush()
 		if err != nil {
 			return err
+		}
+		filled = copy(buffer, buffer[used:filled])
+		if readErr != nil {
+			return readErr
 		}
 	}
 }
 
-// sift moves the frames to keep to the front; used counts the bytes of all whole frames, kept those to send.
-func sift(data []byte, keep func([]byte) bool) (used, kept int, bad bool) {
-	for len(data)-used >= lengthSize {
-		size := int(binary.BigEndian.Uint32(data[used:]))
+// split gives every whole frame to take, and returns the bytes of all of them.
+func split(buffer []byte, take func(buffer []byte, start, end int)) (used int, err error) {
+	for len(buffer)-used >= lengthSize {
+		size := int(binary.BigEndian.Uint32(buffer[used:]))
 		if size < ethernetSize || size > frameLimit {
-			return used, kept, true
+			return used, ErrBadFrame
 		}
 		end := used + lengthSize + size
-		if end > len(data) {
+		if end > len(buffer) {
 			break
 		}
-		if keep(data[used+lengthSize : end]) {
-			kept += copy(data[kept:], data[used:end])
-		}
+		take(buffer, used, end)
 		used = end
 	}
-	return used, kept, false
+	return used, nil
 }

@@ -1,8 +1,9 @@
-package netguard
+package egress
 
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"syscall"
 	"unsafe"
 )
@@ -22,16 +23,20 @@ var (
 )
 
 // HostNetworks reads what leads to the host itself: the addresses of its interfaces, and the local routes, which may
-// be whole ranges that no interface has (ip route add local, IPVS, a cloud's load balancer).
-func HostNetworks() ([]*net.IPNet, error) {
+// be whole ranges that no interface has (ip route add local, IPVS, a cloud's load balancer). IPv4 only.
+func HostNetworks() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, err
 	}
-	var own []*net.IPNet
+	var own []netip.Prefix
 	for _, address := range addresses {
-		if network, ok := address.(*net.IPNet); ok && network.IP.To4() != nil {
-			own = append(own, &net.IPNet{IP: network.IP.To4(), Mask: net.CIDRMask(ipv4Bits, ipv4Bits)})
+		network, ok := address.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(network.IP); ok && ip.Unmap().Is4() {
+			own = append(own, netip.PrefixFrom(ip.Unmap(), ipv4Bits))
 		}
 	}
 	for try := 1; ; try++ {
@@ -42,7 +47,7 @@ func HostNetworks() ([]*net.IPNet, error) {
 	}
 }
 
-func readLocalRoutes() ([]*net.IPNet, error) {
+func readLocalRoutes() ([]netip.Prefix, error) {
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
@@ -61,7 +66,7 @@ func readLocalRoutes() ([]*net.IPNet, error) {
 	if err := syscall.Sendto(fd, message, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return nil, err
 	}
-	var routes []*net.IPNet
+	var routes []netip.Prefix
 	buffer := make([]byte, netlinkReceive)
 	for {
 		n, _, err := syscall.Recvfrom(fd, buffer, 0)
@@ -86,7 +91,7 @@ func readLocalRoutes() ([]*net.IPNet, error) {
 }
 
 // localRoutes reads one datagram of a route dump.
-func localRoutes(data []byte) (routes []*net.IPNet, done bool, err error) {
+func localRoutes(data []byte) (routes []netip.Prefix, done bool, err error) {
 	messages, err := syscall.ParseNetlinkMessage(data)
 	if err != nil {
 		return nil, false, err
@@ -106,11 +111,11 @@ func localRoutes(data []byte) (routes []*net.IPNet, done bool, err error) {
 			}
 			return routes, true, nil
 		case syscall.RTM_NEWROUTE:
-			network, err := localRoute(&message)
+			network, ok, err := localRoute(&message)
 			if err != nil {
 				return nil, false, err
 			}
-			if network != nil {
+			if ok {
 				routes = append(routes, network)
 			}
 		}
@@ -118,29 +123,29 @@ func localRoutes(data []byte) (routes []*net.IPNet, done bool, err error) {
 	return routes, false, nil
 }
 
-// localRoute returns the destination of a route of the table "local" that leads to the host; nil for others. Other
+// localRoute returns the destination of a route of the table "local" that leads to the host; false for others. Other
 // tables are left out: who marks packets for a transparent proxy has "local 0.0.0.0/0" there.
-func localRoute(message *syscall.NetlinkMessage) (*net.IPNet, error) {
+func localRoute(message *syscall.NetlinkMessage) (network netip.Prefix, ok bool, err error) {
 	if len(message.Data) < syscall.SizeofRtMsg {
-		return nil, errShort
+		return network, false, errShort
 	}
 	route := (*syscall.RtMsg)(unsafe.Pointer(&message.Data[0]))
 	if route.Family != syscall.AF_INET || route.Type != syscall.RTN_LOCAL || route.Table != syscall.RT_TABLE_LOCAL ||
 		route.Dst_len > ipv4Bits {
-		return nil, nil
+		return network, false, nil
 	}
 	attributes, err := syscall.ParseNetlinkRouteAttr(message)
 	if err != nil {
-		return nil, err
+		return network, false, err
 	}
-	network := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(int(route.Dst_len), ipv4Bits)}
+	destination := netip.IPv4Unspecified()
 	for _, attribute := range attributes {
 		if attribute.Attr.Type == syscall.RTA_DST {
 			if len(attribute.Value) != net.IPv4len {
-				return nil, errShort
+				return network, false, errShort
 			}
-			network.IP = append(net.IP(nil), attribute.Value...)
+			destination, _ = netip.AddrFromSlice(attribute.Value)
 		}
 	}
-	return network, nil
+	return netip.PrefixFrom(destination, int(route.Dst_len)), true, nil
 }

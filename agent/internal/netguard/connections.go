@@ -1,0 +1,147 @@
+package netguard
+
+import (
+	"encoding/binary"
+	"os"
+	"strconv"
+	"time"
+)
+
+// connectionLimit bounds the table of TCP connections. One more ends an old one.
+const connectionLimit = 8192
+
+var windowUp = func() int { n, _ := strconv.Atoi(os.Getenv("WINUP")); return n }()
+var windowBytes = func() int { n, _ := strconv.Atoi(os.Getenv("WIN")); return n }()
+
+// Lane is one of the two passts.
+type Lane uint8
+
+const (
+	// ToHost is the passt in the host's network.
+	ToHost Lane = iota
+	// ToNames is the passt in the network namespace where every address leads to the egress proxy.
+	ToNames
+	lanes = 2
+)
+
+// connection is what is known of a TCP connection of the guest's: enough to route and to end it.
+type connection struct {
+	lane         Lane
+	scale        uint8
+	scale2       uint8
+	last         time.Time
+	next         uint32 // the guest's next sequence number
+	acknowledged uint32 // what the guest expects next
+	answered     bool   // the guest has acknowledged something
+	guestEnded   bool   // FIN was seen
+	remoteEnded  bool
+}
+
+func (c *connection) over() bool { return c.guestEnded && c.remoteEnded }
+
+// connectionTable remembers the guest's TCP connections. Not for concurrent use.
+type connectionTable map[conversation]*connection
+
+// sent remembers a segment of the guest that goes to passt.
+func (t connectionTable) sent(p *packet, c *connection, now time.Time) {
+	c.last = now
+	if next := p.next(); p.opens() || int32(next-c.next) > 0 {
+		c.next = next
+	}
+	if p.flags&tcpAck != 0 {
+		c.acknowledged, c.answered = p.acknowledged, true
+	}
+	if p.flags&tcpFin != 0 {
+		c.guestEnded = true
+	}
+	if p.flags&tcpRst != 0 {
+		delete(t, p.conversation)
+	}
+}
+
+// received tells whether a segment of passt belongs to a connection, and remembers it.
+func (t connectionTable) received(p *packet, lane Lane, now time.Time) bool {
+	c, known := t[p.conversation]
+	if !known || c.lane != lane {
+		return false
+	}
+	c.last = now
+	if p.flags&tcpFin != 0 {
+		c.remoteEnded = true
+	}
+	if p.flags&tcpSyn != 0 {
+		c.scale2 = p.windowScale()
+	} else {
+		p.clampWindow(c.scale2, windowUp)
+	}
+	if p.flags&tcpRst != 0 {
+		delete(t, p.conversation)
+	}
+	return true
+}
+
+// victim chooses a connection to end so that there is room: one that is over, or the longest silent of a few.
+func (t connectionTable) victim() (oldest conversation) {
+	looked := 0
+	var last time.Time
+	for key, c := range t {
+		if c.over() {
+			return key
+		}
+		if looked == 0 || c.last.Before(last) {
+			oldest, last = key, c.last
+		}
+		if looked++; looked >= samples {
+			break
+		}
+	}
+	return oldest
+}
+
+// resets are the segments that end a connection on both sides: the guest's, and passt's with its socket.
+func (c *crafter) resets(of conversation, known *connection) (toGuest, toPasst []byte) {
+	if known.answered {
+		toGuest = c.segment(of, true, tcpRst, known.acknowledged, 0)
+	} else {
+		toGuest = c.segment(of, true, tcpRst|tcpAck, 0, known.next)
+	}
+	return toGuest, c.segment(of, false, tcpRst|tcpAck, known.next, known.acknowledged)
+}
+
+func (p *packet) windowScale() uint8 {
+	header := int(p.bytes[ipv4Size+12]>>4) * 4
+	options := p.bytes[ipv4Size+tcpSize : ipv4Size+header]
+	for len(options) > 0 {
+		switch {
+		case options[0] == 0:
+			return 0
+		case options[0] == 1:
+			options = options[1:]
+			continue
+		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
+			return 0
+		case options[0] == 3 && options[1] == 3:
+			if options[2] > 14 {
+				return 14
+			}
+			return options[2]
+		}
+		options = options[options[1]:]
+	}
+	return 0
+}
+
+func (p *packet) clampWindow(scale uint8, windowBytes int) {
+	limit := windowBytes >> scale
+	field := p.bytes[ipv4Size+14:]
+	window := binary.BigEndian.Uint16(field)
+	if windowBytes == 0 || int(window) <= limit {
+		return
+	}
+	binary.BigEndian.PutUint16(field, uint16(limit))
+	check := p.bytes[ipv4Size+16:]
+	total := uint32(^binary.BigEndian.Uint16(check)) + uint32(^window) + uint32(uint16(limit))
+	total = total&0xffff + total>>16
+	total = total&0xffff + total>>16
+	binary.BigEndian.PutUint16(check, ^uint16(total))
+}

@@ -1,0 +1,237 @@
+package netguard
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"smolvm.dev/agent/internal/egress"
+)
+
+// namesInterface follows argv for the passt of the names: it takes its addresses from there.
+var namesInterface = []string{"-i", "lo"}
+
+// Config is what a Switch needs.
+type Config struct {
+	Identity
+	Network netip.Prefix // The guests' own.
+	Passt   []string     // argv of the passt in the host's network
+	// HasNames has the namespace of the names made whatever the policy is; it answers DNS by TCP then.
+	HasNames  bool
+	Policy    *egress.Policy
+	Host      *egress.Host
+	Denials   *egress.Denials
+	RateLimit int64 // Bytes a second in each direction; 0 for none.
+	// StartTimeout bounds each start of passt.
+	StartTimeout time.Duration
+	Log          *Messages
+}
+
+// Switch carries frames between one VMM and both passts.
+type Switch struct {
+	config   Config
+	rules    *egress.Rules
+	guard    *Guard
+	resolver *egress.Resolver
+	proxy    *egress.Proxy
+	toHost   *backend
+	toNames  *backend
+	guest    guestWriter
+	up, down *egress.Bucket
+
+	mutex sync.Mutex // of what follows
+	ports map[uint16]bool
+	room  *room // nil while there is none
+}
+
+// NewSwitch makes one that does nothing yet.
+func NewSwitch(config Config) *Switch {
+	rules := egress.NewRules(config.Policy, config.Host, config.Network)
+	s := &Switch{
+		config: config, rules: rules,
+		guard:    NewGuard(config.Identity, rules, config.Denials.Note),
+		resolver: egress.NewResolver(rules, config.Denials),
+		up:       egress.NewBucket(config.RateLimit),
+		down:     egress.NewBucket(config.RateLimit),
+		ports:    map[uint16]bool{},
+	}
+	s.proxy = egress.NewProxy(rules, s.resolver, config.Denials)
+	s.toHost = s.newBackend("passt", ToHost, s.startHost)
+	s.toNames = s.newBackend("the names' passt", ToNames, s.startNames)
+	rules.OnChange(func() { s.end(s.guard.EndRefused()) })
+	return s
+}
+
+func (s *Switch) newBackend(name string, lane Lane, start func() (*link, error)) *backend {
+	b := newBackend(name, s.config.Log)
+	b.start = start
+	b.serve = func(from *link) { s.fromPasst(from, lane) }
+	b.ended = func() { s.end(s.guard.EndLane(lane)) }
+	return b
+}
+
+func (s *Switch) lane(lane Lane) *backend {
+	if lane == ToNames {
+		return s.toNames
+	}
+	return s.toHost
+}
+
+// Start runs what the policy needs, and returns when it works.
+func (s *Switch) Start() error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.prepare(s.config.Policy) }()
+	err := s.toHost.up()
+	if prepareErr := <-failed; err == nil {
+		err = prepareErr
+	}
+	return err
+}
+
+// Stop ends both passts.
+func (s *Switch) Stop() {
+	s.toHost.down()
+	s.toNames.down()
+}
+
+// Update puts another policy in force. When it fails the old one stays.
+func (s *Switch) Update(policy *egress.Policy) error {
+	if err := s.prepare(policy); err != nil {
+		return err
+	}
+	s.rules.Update(policy)
+	s.toHost.settle()
+	s.toNames.settle()
+	s.tidy(policy)
+	return nil
+}
+
+// end tells both sides of connections that they have ended. The guest may be paused: nobody waits for it.
+func (s *Switch) end(endings []*Ending) {
+	if len(endings) == 0 {
+		return
+	}
+	go func() {
+		for _, ending := range endings {
+			s.endOne(ending)
+		}
+	}()
+}
+
+func (s *Switch) endOne(ending *Ending) {
+	s.lane(ending.Lane).write(ending.ToPasst, always)
+	s.guest.write(ending.ToGuest)
+}
+
+func always() bool { return true }
+
+// FromGuest carries frames until the VMM ends its connection; then it returns nil. After ErrBadFrame the VMM may be
+// connected again.
+func (s *Switch) FromGuest(vmm net.Conn) error {
+	s.guest.set(vmm)
+	var epoch uint64
+	still := func() bool { return s.guard.Epoch() == epoch }
+	var ways [lanes]batch
+	for lane := range ways {
+		to := s.lane(Lane(lane))
+		ways[lane] = batch{write: func(messages []byte) { to.write(messages, still) }}
+		if s.up != nil {
+			ways[lane].wait = s.up.Wait
+		}
+	}
+	isFirst := true
+	err := relay(vmm, func(buffer []byte, start, end int) {
+		if isFirst {
+			epoch, isFirst = s.guard.Epoch(), false
+		}
+		verdict := s.guard.Outbound(buffer[start+lengthSize : end])
+		if verdict.Forward {
+			ways[verdict.Lane].add(buffer, start, end)
+		} else if verdict.Question != nil {
+			s.answer(verdict.Question, verdict.From)
+		} else if verdict.Reply != nil {
+			s.guest.write(verdict.Reply)
+		}
+		if verdict.Ended != nil {
+			s.endOne(verdict.Ended)
+		}
+	}, func() {
+		for lane := range ways {
+			ways[lane].flush()
+		}
+		isFirst = true
+	})
+	if errors.Is(err, ErrBadFrame) {
+		return err
+	}
+	return nil
+}
+
+// answer answers a DNS question. Where the guest cannot ask by TCP a long answer goes by UDP.
+func (s *Switch) answer(question []byte, from conversation) {
+	transport := egress.TransportLongUDP
+	if s.guard.HasNames() {
+		transport = egress.TransportUDP
+	}
+	s.resolver.TryAnswer(question, transport, func(answer []byte) {
+		message := s.guard.answer(from, answer)
+		s.down.Wait(len(message))
+		s.guest.write(message)
+	})
+}
+
+func (s *Switch) fromPasst(from *link, lane Lane) {
+	way := batch{write: s.guest.write}
+	if s.down != nil {
+		way.wait = s.down.Wait
+	}
+	err := relay(from, func(buffer []byte, start, end int) {
+		if s.guard.Inbound(buffer[start+lengthSize:end], lane) {
+			way.add(buffer, start, end)
+		}
+	}, way.flush)
+	if errors.Is(err, ErrBadFrame) {
+		_ = from.Close()
+	}
+}
+
+func (s *Switch) startHost() (*link, error) {
+	l, err := startPasst(s.config.Passt, s.config.Log)
+	if err != nil {
+		return nil, err
+	}
+	return l, s.awaitReady(l)
+}
+
+func (s *Switch) awaitReady(l *link) error {
+	gateway, err := l.awaitReady(&s.guard.crafter, s.config.StartTimeout)
+	if err != nil {
+		l.stop()
+		return err
+	}
+	s.guard.setGatewayMAC(gateway)
+	return nil
+}
+
+// guestWriter lets many write whole frames to the guest.
+type guestWriter struct {
+	mutex sync.Mutex
+	to    net.Conn
+}
+
+func (w *guestWriter) set(to net.Conn) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.to = to
+}
+
+// write loses what the VMM does not take: whoever reads from it sees why.
+func (w *guestWriter) write(messages []byte) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.to != nil {
+		_, _ = w.to.Write(messages)
+	}
+}
