@@ -53,7 +53,6 @@ export interface MachineSpec {
   readonly bootArgs: string;
   readonly disk: MachineDisk;
   readonly memory: MachineMemory;
-  /** Ethernet frames go to and come from this unix socket. */
   readonly network: MachineNetwork | undefined;
   /** Directory for sockets, short enough for their paths; only this VM uses it. */
   readonly runtimeDir: string;
@@ -62,10 +61,17 @@ export interface MachineSpec {
 /** A network device and what is behind it. */
 export interface MachineNetwork {
   /** Where its frames go; `undefined` for a device that nothing is behind. */
-  readonly socketPath: string | undefined;
+  readonly link: MachineLink | undefined;
   /** A machine from an image keeps the address that is in the image until its guest sets this one. */
   readonly macAddress: string;
 }
+
+/** What carries a machine's frames. */
+export type MachineLink =
+  /** Whoever connects to a listening unix socket, one at a time; the VMM inherits the descriptor. */
+  | { readonly kind: "socket"; readonly fd: number }
+  /** A TAP device of the host that exists and that the VMM may open. */
+  | { readonly kind: "tap"; readonly device: string };
 
 /** Where a VMM's outputs go; descriptors or streams that a child can inherit. */
 export interface VmmOutputs {

@@ -8,6 +8,7 @@ import { findProgram } from "./find-program.js";
 import { runProgram } from "./process.js";
 import { type MissingPackage, planSetup, type SetupPlan } from "./setup-plan.js";
 import { shellLine } from "./shell-line.js";
+import { tapNeeds } from "./tap-needs.js";
 
 /** Options of {@link runSetup}. */
 export interface SetupOptions extends WaitOptions {
@@ -28,6 +29,8 @@ export interface SetupReport {
   readonly unavailable: readonly string[];
   /** Lines to paste into a shell; empty unless the status is `manual`. */
   readonly commands: readonly string[];
+  /** What the TAP network mode would need that this program does not have, for a person; nothing of it is done. */
+  readonly tapNetwork: readonly string[];
   /** Why the status is `manual`. */
   readonly reason?: string;
 }
@@ -48,7 +51,7 @@ export async function runSetup(options: SetupOptions = {}): Promise<SetupReport>
   const forBuilding = options.forBuilding ?? false;
   const plan = await planSetup({ forBuilding, signal: options.signal });
   const { missing } = plan;
-  if (missing.length === 0) return { status: "ready", missing, unavailable: [], commands: [] };
+  if (missing.length === 0) return { status: "ready", missing, unavailable: [], commands: [], tapNetwork: tapNeeds() };
   if (options.dryRun === true) return manual(plan, "nothing is changed in a dry run");
   if (plan.packageManager !== "apt") {
     return manual(plan, "SmolVM installs packages only with apt; on other systems that is left to you");
@@ -58,7 +61,8 @@ export async function runSetup(options: SetupOptions = {}): Promise<SetupReport>
   const apt = new Apt(prefix, deadline, options.onProgress);
   const unavailable = await apt.install(missing.map(({ name }) => name));
   const left = await planSetup({ forBuilding, signal: options.signal });
-  if (left.missing.length === 0) return { status: "installed", missing, unavailable, commands: [] };
+  if (left.missing.length === 0)
+    return { status: "installed", missing, unavailable, commands: [], tapNetwork: tapNeeds() };
   const names = left.missing.map(({ name }) => name).join(", ");
   return { ...manual(left, `still missing after the installation: ${names}`), missing, unavailable };
 }
@@ -67,7 +71,7 @@ function manual(plan: SetupPlan, reason: string): SetupReport {
   const isApt = plan.packageManager === "apt";
   const sudo = isApt && process.getuid?.() !== 0 ? ["sudo"] : [];
   const commands = plan.commands.map((argv) => shellLine([...sudo, ...argv]));
-  return { status: "manual", missing: plan.missing, unavailable: [], commands, reason };
+  return { status: "manual", missing: plan.missing, unavailable: [], commands, tapNetwork: tapNeeds(), reason };
 }
 
 /** What to put before a command to run it as root: nothing, or sudo. `undefined` when neither works unattended. */

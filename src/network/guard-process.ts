@@ -1,77 +1,86 @@
-// netguard as a child: it inherits the listening socket, and a pipe on which it says that everything works.
-// The file calls on the way to a start are synchronous, here and in `startPasst`: each takes microseconds, and the way
-// through Node.js's threads would cost more than the start of netguard itself, with the VMM waiting for it.
+// netguard and tapguard as children: each inherits its policy, a file for refusals, and a pipe on which it says that
+// everything works. The file calls on the way to a start are synchronous, here and in `startUserNetwork`: each takes
+// microseconds, and the way through Node.js's threads would cost more than the start of the guard itself.
 
-import { closeSync, lchownSync, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
+import type { Writable } from "node:stream";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { bareEnvironment } from "../host/paths.js";
 import { spawnProgram } from "../host/process.js";
-import { listenOn } from "./listening-socket.js";
-import { READY_FD } from "./passt-argv.js";
+import type { EnforcedPolicy } from "./network-plan.js";
+import { POLICY_FD, READY_FD } from "./passt-argv.js";
 
-/** Name of the socket inside netguard's directory. */
+/** Name of the socket between VMM and netguard inside the guard's directory. */
 export const SOCKET_NAME = "vmm.sock";
 /** The socket's name until it takes connections; not longer than its own. */
-const UNREADY_SOCKET_NAME = "vmm.new";
+export const UNREADY_SOCKET_NAME = "vmm.new";
+/** Where a guard takes orders. */
+export const CONTROL_NAME = "ctl.sock";
 const LOG_NAME = "network.log";
-/** What an error keeps of the log, in bytes. netguard bounds the log itself to little more than 64 KiB. */
+/** What an error keeps of the log, in bytes. The guards bound the log itself to little more than 64 KiB. */
 const LOG_TAIL_BYTES = 4_096;
-/** What netguard writes to its pipe, once. */
+/** What a guard writes to its pipe, once. */
 const READY_LINE = "ready\n";
 
-/** How netguard ended. */
+/** Directory of a guard, in that of the VM's sockets. */
+export function guardDirectory(dir: string): string {
+  return join(dir, "net");
+}
+
+/** How a guard ended. */
 export interface GuardExit {
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A netguard that was started, and whose socket takes the VMM. */
+/** A guard that was started. */
 export interface GuardProcess {
   readonly pid: number;
-  /** Resolves with `undefined` when everything works, or with how netguard ended before that. Never rejects. */
+  /** Resolves with `undefined` when everything works, or with how it ended before that. Never rejects. */
   readonly settled: Promise<GuardExit | undefined>;
   readonly hasEnded: () => boolean;
-  /** Closes the pipe: whether netguard is ready is nobody's concern any more. */
+  /** Closes the pipe: whether it is ready is nobody's concern any more. */
   forget(): void;
 }
 
-/**
- * Starts netguard in `netDir`, which must be empty. Neither it nor its pipe keeps this program alive.
- *
- * @param owner Who gets the socket; this program's user by default.
- */
-export async function spawnGuard(
-  argv: readonly string[],
-  netDir: string,
-  owner: { readonly uid: number; readonly gid: number } | undefined,
-): Promise<GuardProcess> {
-  const socketPath = join(netDir, SOCKET_NAME);
-  const socket = await listenOn(socketPath, join(netDir, UNREADY_SOCKET_NAME));
+/** What a guard is started with. */
+export interface GuardStart {
+  readonly argv: readonly string[];
+  /** Its working directory, which is its own. */
+  readonly directory: string;
+  readonly policy: EnforcedPolicy;
+  /** File that it adds refusals to, one JSON text a line. */
+  readonly refusalsPath: string;
+}
+
+/** Starts a guard. Neither it nor its pipe keeps this program alive. */
+export async function spawnGuard({ argv, directory, policy, refusalsPath }: GuardStart): Promise<GuardProcess> {
+  const logFd = openSync(join(directory, LOG_NAME), "a", 0o600);
+  let refusalsFd: number | undefined;
   try {
-    if (owner !== undefined) lchownSync(socketPath, owner.uid, owner.gid);
-    const logFd = openSync(join(netDir, LOG_NAME), "ax", 0o600);
-    try {
-      const child = await spawnProgram(argv, {
-        cwd: netDir,
-        env: bareEnvironment(),
-        // In the order of LISTEN_FD and READY_FD.
-        stdio: ["ignore", "ignore", logFd, socket.fd, "pipe"],
-        detached: true,
-      });
-      return watch(child);
-    } finally {
-      closeSync(logFd);
-    }
+    refusalsFd = openSync(refusalsPath, "a+", 0o600);
+    const child = await spawnProgram(argv, {
+      cwd: directory,
+      env: bareEnvironment(),
+      // In the order of POLICY_FD, REFUSALS_FD and READY_FD.
+      stdio: ["ignore", "ignore", logFd, "pipe", refusalsFd, "pipe"],
+      detached: true,
+    });
+    const input = child.stdio[POLICY_FD] as Writable;
+    input.on("error", () => {}); // It may have ended; that is told below.
+    input.end(JSON.stringify(policy));
+    return watch(child);
   } finally {
-    socket.close();
+    closeSync(logFd);
+    if (refusalsFd !== undefined) closeSync(refusalsFd);
   }
 }
 
 function watch(child: Awaited<ReturnType<typeof spawnProgram>>): GuardProcess {
-  const pipe = child.stdio[READY_FD] as Socket;
+  const pipe = (child.stdio as readonly unknown[])[READY_FD] as Socket;
   const ended = new Promise<GuardExit>((resolve) => {
     const settle = () => resolve({ exitCode: child.exitCode, signal: child.signalCode });
     child.once("exit", settle);
@@ -96,10 +105,10 @@ function watch(child: Awaited<ReturnType<typeof spawnProgram>>): GuardProcess {
   };
 }
 
-/** The last of what netguard and passt wrote; empty when their directory has gone. */
-export async function guardLog(netDir: string): Promise<string> {
+/** The last of what a guard and its children wrote; empty when their directory has gone. */
+export async function guardLog(directory: string): Promise<string> {
   try {
-    const log = await open(join(netDir, LOG_NAME), "r");
+    const log = await open(join(directory, LOG_NAME), "r");
     try {
       const { size } = await log.stat();
       const start = Math.max(0, size - LOG_TAIL_BYTES);

@@ -21,7 +21,9 @@ test("a client connects before there is anybody to accept it, and what it sent i
   const stdio = ["pipe" as const, "inherit" as const, "inherit" as const, socket.fd];
   const child = await spawnProgram([process.execPath, "-e", wait + serve], { stdio });
   try {
-    socket.close();
+    expect(readdirSync(dir)).toEqual(["b"]);
+    socket.handOver();
+    socket.handOver();
     expect(readdirSync(dir)).toEqual(["a"]);
     const client = createConnection(join(dir, "a"));
     await once(client, "connect");
@@ -36,9 +38,9 @@ test("a client connects before there is anybody to accept it, and what it sent i
   }
 });
 
-test("closing without a child leaves a socket that nobody listens on", async () => {
+test("handing over without a child leaves a socket that nobody listens on", async () => {
   const socket = await listenOn(join(dir, "a"), join(dir, "b"));
-  socket.close();
+  socket.handOver();
   const client = createConnection(join(dir, "a"));
   const [error] = (await once(client, "error")) as [NodeJS.ErrnoException];
   expect(error.code).toBe("ECONNREFUSED");

@@ -1,5 +1,5 @@
-// A listening unix socket for a child to inherit: a client can connect before the child has run at all, and what it
-// sends waits in the socket.
+// A listening unix socket for a child to inherit. It gets its name when this program has closed its own copy: so whoever
+// connects reaches the child, even if that has not run at all yet, and what is sent waits in the socket.
 
 import { once } from "node:events";
 import { renameSync } from "node:fs";
@@ -10,25 +10,35 @@ import { SmolVMError } from "../errors/smolvm-error.js";
 export interface ListeningSocket {
   /** Its descriptor, for a child's `stdio`. */
   readonly fd: number;
-  /** Closes this program's copy. The socket and what has connected to it stay. */
-  close(): void;
+  /** Names the socket and closes this program's copy, after the child has been started. Does nothing the second time. */
+  handOver(): void;
 }
 
 /**
- * Listens on `path` for one client.
+ * Listens for one client at a time.
  *
+ * @param path The socket's name once it is handed over.
  * @param temporaryPath A name beside `path`, not longer; nothing has it afterwards.
  * @throws {NETWORK_FAILED} when the socket cannot be made.
  */
 export async function listenOn(path: string, temporaryPath: string): Promise<ListeningSocket> {
-  // Nobody knows the path while this program could accept; `close` comes before anybody is told.
+  // Nobody knows the name that it has while this program could accept.
   const server = createServer((connection) => connection.destroy());
   try {
     server.listen({ path: temporaryPath, exclusive: true, backlog: 1 });
     await once(server, "listening");
-    // Node.js removes, on close, the name that it has bound; so the socket gets another one.
-    renameSync(temporaryPath, path);
-    return { fd: descriptorOf(server), close: () => server.close() };
+    let isOurs = true;
+    return {
+      fd: descriptorOf(server),
+      handOver: () => {
+        if (!isOurs) return;
+        isOurs = false;
+        // Node.js removes, on close, the name that it has bound; so the socket gets another one. Both in one turn of the
+        // event loop, which accepts nothing in between.
+        renameSync(temporaryPath, path);
+        server.close();
+      },
+    };
   } catch (error) {
     server.close();
     if (error instanceof SmolVMError) throw error;
@@ -41,7 +51,7 @@ export async function listenOn(path: string, temporaryPath: string): Promise<Lis
 }
 
 /** Node.js has no public name for it (20 to 24 have this one), but inherits any descriptor to a child. */
-function descriptorOf(server: Server): number {
+export function descriptorOf(server: Server): number {
   const fd = (server as { readonly _handle?: { readonly fd?: number } })._handle?.fd;
   if (typeof fd === "number" && fd >= 0) return fd;
   throw new SmolVMError("INTERNAL", "A listening socket has no descriptor");

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { planNetwork } from "./network-plan.js";
+import { planUserNetwork } from "./network-plan.js";
 
 const vm = { vmId: "vm-1", guestNumber: 0 };
 const host = {
@@ -7,13 +7,9 @@ const host = {
   resolvConf: { nameservers: ["127.0.0.53", "fe80::1%eth0"], search: ["example.test"] },
 };
 
-describe("planNetwork", () => {
-  it("plans nothing where nothing is asked for", () => {
-    expect(planNetwork(vm, { mode: "none" }, host)).toEqual({ mode: "none" });
-  });
-
+describe("planUserNetwork", () => {
   it("gives the guest one DNS server of its own for the host's resolvers", () => {
-    const plan = planNetwork(vm, { mode: "user", ports: [] }, host);
+    const plan = planUserNetwork(vm, {}, host);
     expect(plan).toMatchObject({
       guest: {
         addresses: ["10.187.0.16/18"],
@@ -22,49 +18,36 @@ describe("planNetwork", () => {
         dnsSearch: ["example.test"],
         mtu: 65_520,
       },
-      resolvers: ["127.0.0.53:53", "[fe80::1%eth0]:53"],
-      allowedNetworks: [],
+      policy: { mode: "open", names: [], networks: [], resolvers: ["127.0.0.53:53", "[fe80::1%eth0]:53"] },
       warnings: [],
     });
-    expect(plan).toMatchObject({ deniedNetworks: expect.arrayContaining(["10.0.0.0/8", "192.168.0.0/16"]) });
-    expect(planNetwork(vm, { mode: "user", ports: [] }, host)).toEqual(plan);
+    expect(planUserNetwork(vm, {}, host)).toEqual(plan);
   });
 
   it("gives two VMs different addresses of the same network", () => {
-    const plans = [
-      planNetwork(vm, { mode: "user", ports: [] }, host),
-      planNetwork({ vmId: "vm-2", guestNumber: 1 }, { mode: "user", ports: [] }, host),
-    ].flatMap((plan) => (plan.mode === "user" ? plan.guest : []));
-    expect(plans.map((guest) => guest.addresses)).toEqual([["10.187.0.16/18"], ["10.187.0.17/18"]]);
-    expect(new Set(plans.map((guest) => guest.macAddress)).size).toBe(2);
-    expect(new Set(plans.map((guest) => String(guest.gateways))).size).toBe(1);
+    const guests = [planUserNetwork(vm, {}, host), planUserNetwork({ vmId: "vm-2", guestNumber: 1 }, {}, host)].map(
+      ({ guest }) => guest,
+    );
+    expect(guests.map(({ addresses }) => addresses)).toEqual([["10.187.0.16/18"], ["10.187.0.17/18"]]);
+    expect(new Set(guests.map(({ macAddress }) => macAddress)).size).toBe(2);
+    expect(new Set(guests.map(({ gateways }) => String(gateways))).size).toBe(1);
   });
 
   it("warns, and goes on, where the host has no resolver", () => {
-    const plan = planNetwork(
-      vm,
-      { mode: "user", ports: [] },
-      { networks: [], resolvConf: { nameservers: [], search: ["x"] } },
-    );
-    expect(plan).toMatchObject({ guest: { dnsServers: [], dnsSearch: [] }, resolvers: [] });
+    const bare = { networks: [], resolvConf: { nameservers: [], search: ["x"] } };
+    const plan = planUserNetwork(vm, {}, bare);
+    expect(plan).toMatchObject({ guest: { dnsServers: [], dnsSearch: [] }, policy: { resolvers: [] } });
     expect(plan).toHaveProperty("warnings.length", 1);
+    expect(planUserNetwork(vm, { egress: "off" }, bare).warnings).toEqual([]);
   });
 
-  it("closes everything, DNS too, without egress", () => {
-    const plan = planNetwork(vm, { mode: "user", ports: [], egress: false }, host);
+  it("hands on what may be reached, and how fast", () => {
+    const plan = planUserNetwork(vm, { egress: { allow: ["a.example:443", "10.0.0.0/8"] }, rateLimitMbps: 7 }, host);
     expect(plan).toMatchObject({
-      guest: { dnsServers: [] },
-      resolvers: [],
-      deniedNetworks: ["0.0.0.0/0"],
-      warnings: [],
+      policy: { mode: "allow", names: [{ name: "a.example", port: 443 }], networks: [{ cidr: "10.0.0.0/8" }] },
+      rateLimitMbps: 7,
     });
-  });
-
-  it.each([
-    ["UNSUPPORTED", { mode: "user", ports: [{ guestPort: 80, hostPort: 8080, hostAddress: "::1" }] }],
-    ["UNSUPPORTED", { mode: "user", ports: [{ guestPort: 80, hostPort: 8080, hostAddress: "127.0.0.1/1,all" }] }],
-    ["INVALID_CONFIG", { mode: "user", ports: [], allowedNetworks: ["example.com"] }],
-  ] as const)("refuses with %s", (code, request) => {
-    expect(() => planNetwork(vm, request, host)).toThrow(expect.objectContaining({ code }));
+    // A policy may change while the guest runs; where it asks does not.
+    expect(planUserNetwork(vm, { egress: "off" }, host).guest).toEqual(plan.guest);
   });
 });

@@ -15,8 +15,8 @@ test.each([
     /default route/,
   ],
   ["Couldn't create user namespace\nnetguard: passt ended at start: exit status 1\n", "NETWORK_FAILED", /doctor/],
-])("%s", async (log, code, hint) => {
-  const error = await passtFailure(failed(log), []);
+])("%s", (log, code, hint) => {
+  const error = passtFailure(failed(log));
   expect(error.code).toBe(code);
   expect(error.hint).toMatch(hint);
   expect(error.details).toMatchObject({ log, exitCode: 1 });

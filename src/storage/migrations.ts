@@ -27,7 +27,7 @@ const STATE_MIGRATIONS = [
     warnings       TEXT NOT NULL DEFAULT '[]',
     guest_number   INTEGER NOT NULL UNIQUE,
     transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'capturing',
-                                              'rewinding', 'deleting')),
+                                              'rewinding', 'networking', 'deleting')),
     mover_pid      INTEGER,
     mover_start    TEXT,
     mover_boot     TEXT,
@@ -60,12 +60,14 @@ const STATE_MIGRATIONS = [
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE ports (
+    id           INTEGER PRIMARY KEY,
+    vm_id        TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
     host_address TEXT NOT NULL,
     host_port    INTEGER NOT NULL,
-    vm_id        TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
     guest_port   INTEGER NOT NULL,
-    PRIMARY KEY (host_address, host_port)
-  ) STRICT, WITHOUT ROWID;
+    origin       TEXT NOT NULL CHECK (origin IN ('config', 'ssh', 'expose')),
+    UNIQUE (host_address, host_port)
+  ) STRICT;
 
   CREATE TABLE verdicts (
     name           TEXT PRIMARY KEY,
@@ -105,5 +107,40 @@ const CACHE_MIGRATIONS = [
   `,
 ];
 
+/** What the VMs of a host share in a network namespace: TAP addresses, and what was switched on for them. */
+const NETWORK_MIGRATIONS = [
+  `
+  CREATE TABLE pools (
+    namespace  TEXT PRIMARY KEY,
+    boot_id    TEXT NOT NULL,
+    next_index INTEGER NOT NULL DEFAULT 0
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE leases (
+    namespace      TEXT NOT NULL REFERENCES pools (namespace) ON DELETE CASCADE,
+    lease_index    INTEGER NOT NULL,
+    state_dir      TEXT,
+    vm_id          TEXT,
+    spec           TEXT,
+    released_at_ms INTEGER,
+    PRIMARY KEY (namespace, lease_index),
+    CHECK ((state_dir IS NULL) = (vm_id IS NULL)),
+    CHECK (released_at_ms IS NOT NULL OR (state_dir IS NOT NULL AND spec IS NOT NULL))
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE INDEX leases_by_owner ON leases (namespace, state_dir, vm_id);
+  CREATE INDEX leases_by_release ON leases (namespace, released_at_ms);
+
+  CREATE TABLE uplinks (
+    namespace TEXT NOT NULL REFERENCES pools (namespace) ON DELETE CASCADE,
+    device    TEXT NOT NULL,
+    PRIMARY KEY (namespace, device)
+  ) STRICT, WITHOUT ROWID;
+  `,
+];
+
 export const STATE_SCHEMA: Schema = { file: "smolvm.db", migrations: STATE_MIGRATIONS };
 export const CACHE_SCHEMA: Schema = { file: "cache.db", migrations: CACHE_MIGRATIONS };
+export const NETWORK_SCHEMA: Schema = { file: "network.db", migrations: NETWORK_MIGRATIONS };
+/** Holds nothing: a transaction on it is the lock. Apart from the leases, which are read and written under the lock. */
+export const NETWORK_LOCK_SCHEMA: Schema = { file: "network-lock.db", migrations: [] };

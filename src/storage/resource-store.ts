@@ -5,12 +5,12 @@ import type { Database } from "./database.js";
 import { identityFrom, identityValues } from "./identity-columns.js";
 
 /** What a resource is, which says how it is removed. */
-export type ResourceKind = "directory" | "runtime" | "process";
+export type ResourceKind = "directory" | "runtime" | "process" | "tap";
 
 /** One recorded resource. */
 export interface Resource {
   readonly kind: ResourceKind;
-  /** Absolute path of a directory (`runtime`: of sockets, gone when the VM stops), or the role of a process. */
+  /** Absolute path of a directory (`runtime`: of sockets, gone when the VM stops), or the role of a process, or that of a TAP device. */
   readonly name: string;
   /** The process, once it runs. Recorded without one: it may or may not have been started. */
   readonly process: ProcessIdentity | undefined;

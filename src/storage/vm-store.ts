@@ -17,6 +17,7 @@ export type VmTransition =
   | "resuming"
   | "capturing"
   | "rewinding"
+  | "networking"
   | "deleting";
 
 /** Why a VM is in the state `error`. */

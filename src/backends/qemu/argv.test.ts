@@ -171,16 +171,16 @@ describe("networks", () => {
   });
 
   test("one without a socket is a device that nothing is behind", () => {
-    const network = { socketPath: undefined, macAddress: "52:54:00:12:34:56" };
+    const network = { link: undefined, macAddress: "52:54:00:12:34:56" };
     const argv = machineArgv(PROGRAM, { ...machine, network });
     expect(values(argv, "-netdev")).toEqual([]);
     expect(values(argv, "-device")).toContain("virtio-net-device,mac=52:54:00:12:34:56");
   });
 
   test("one goes to a socket", () => {
-    const network = { socketPath: "/run/x/net", macAddress: "52:54:00:12:34:56" };
+    const network = { link: { kind: "socket" as const, fd: 17 }, macAddress: "52:54:00:12:34:56" };
     const argv = machineArgv(PROGRAM, { ...machine, network });
-    expect(values(argv, "-netdev")).toEqual(["stream,id=net0,server=off,addr.type=unix,addr.path=/run/x/net"]);
+    expect(values(argv, "-netdev")).toEqual(["stream,id=net0,server=on,addr.type=fd,addr.str=5"]);
     expect(values(argv, "-device")).toContain("virtio-net-device,netdev=net0,mac=52:54:00:12:34:56");
   });
 });
@@ -237,7 +237,7 @@ describe.each([
       baseFormat: "qcow2",
       sizeBytes: 512,
     },
-    network: { socketPath: `${path}/net`, macAddress: "52:54:00:00:00:01" },
+    network: { link: { kind: "tap" as const, device: path }, macAddress: "52:54:00:00:00:01" },
     runtimeDir: path,
   });
 
@@ -260,12 +260,12 @@ describe.each([
     expect(Object.keys(monitor!)).toEqual(["socket", "id", "path", "server", "wait"]);
     expect(lane).toMatchObject({ path: `${path}/lane0` });
     const [net] = values(argv, "-netdev").map(parsed);
-    expect(net).toMatchObject({ "addr.path": `${path}/net`, server: "off" });
-    expect(Object.keys(net!)).toEqual(["stream", "id", "server", "addr.type", "addr.path"]);
+    expect(net).toMatchObject({ ifname: path, script: "no" });
+    expect(Object.keys(net!)).toEqual(["tap", "id", "ifname", "script", "downscript"]);
   });
 
   test("do not change how many words there are", () => {
-    const plain = machineArgv(PROGRAM, { ...machine, network: { socketPath: "/n", macAddress: "m" } });
+    const plain = machineArgv(PROGRAM, { ...machine, network: { link: { kind: "socket", fd: 9 }, macAddress: "m" } });
     expect(argv).toHaveLength(plain.length);
   });
 });

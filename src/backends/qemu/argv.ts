@@ -2,11 +2,11 @@
 // where a comma is just a comma.
 
 import { join } from "node:path";
-import type { Accelerator, MachineMemory, MachineSpec } from "../backend.js";
+import type { Accelerator, MachineLink, MachineMemory, MachineSpec } from "../backend.js";
 import { diskOptions } from "./disk-options.js";
 import { QEMU_LANES } from "./features.js";
 import { kernelCommandLine } from "./kernel-command-line.js";
-import { memoryOfMachine, memoryOptions, OWN_LANE_FD } from "./memory-options.js";
+import { memoryOfMachine, memoryOptions, NETWORK_FD, OWN_LANE_FD } from "./memory-options.js";
 
 /** Name of the monitor's socket in the runtime directory. */
 export const MONITOR_SOCKET = "qmp";
@@ -105,12 +105,18 @@ function laneOptions(runtimeDir: string): string[] {
   return options;
 }
 
+/** As a server, QEMU waits for the next client when the one that it had is gone (net/stream.c). */
+function netdev(link: MachineLink): string {
+  if (link.kind === "socket") return `stream,id=net0,server=on,addr.type=fd,addr.str=${NETWORK_FD}`;
+  return `tap,id=net0,ifname=${escaped(link.device)},script=no,downscript=no`;
+}
+
 function networkOptions(network: MachineSpec["network"]): string[] {
   if (network === undefined) return [];
-  const { socketPath, macAddress } = network;
-  if (socketPath === undefined) return ["-device", `virtio-net-device,mac=${macAddress}`];
+  const { link, macAddress } = network;
+  if (link === undefined) return ["-device", `virtio-net-device,mac=${macAddress}`];
   return [
-    ...["-netdev", `stream,id=net0,server=off,addr.type=unix,addr.path=${escaped(socketPath)}`],
+    ...["-netdev", netdev(link)],
     ...["-device", `virtio-net-device,netdev=net0,mac=${macAddress}`],
   ];
 }

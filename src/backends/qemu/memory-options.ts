@@ -4,6 +4,8 @@ import type { MachineMemory } from "../backend.js";
 
 /** Descriptor of the child that is the starter's own lane. */
 export const OWN_LANE_FD = 3;
+/** Descriptor of the child that its network's socket listens on. */
+export const NETWORK_FD = 5;
 /** Descriptor of the child that a frozen machine's device state is read from. */
 export const DEVICES_FD = 4;
 

@@ -73,7 +73,8 @@ export class QemuBackend implements Backend {
     const devices = await openDevices(machine.memory);
     try {
       const child = await spawnProgram(machineArgv(qemuProgram(), machine), {
-        stdio: ["ignore", outputs.console, outputs.messages, "pipe", ...(devices === undefined ? [] : [devices.fd])],
+        // In the order of OWN_LANE_FD, DEVICES_FD and NETWORK_FD.
+        stdio: ["ignore", outputs.console, outputs.messages, "pipe", devices?.fd ?? "ignore", socketOf(machine)],
         detached: true,
         cwd: "/",
         env: {}, // Nothing of the caller's environment is QEMU's business.
@@ -110,6 +111,11 @@ export class QemuBackend implements Backend {
   async resume(runtimeDir: string, deadline: Deadline): Promise<void> {
     await qmp(join(runtimeDir, MONITOR_SOCKET), [{ execute: "cont" }], deadline);
   }
+}
+
+/** What the child gets as NETWORK_FD. */
+function socketOf({ network }: MachineSpec): number | "ignore" {
+  return network?.link?.kind === "socket" ? network.link.fd : "ignore";
 }
 
 /** @throws {HOST_UNSUPPORTED} */

@@ -19,7 +19,7 @@ const machine: MachineSpec = {
     sizeBytes: 2 ** 30,
   },
   memory: { from: "boot" },
-  network: { socketPath: "/run/net", macAddress: "52:54:00:12:34:56" },
+  network: { link: { kind: "socket", fd: 9 }, macAddress: "52:54:00:12:34:56" },
   runtimeDir: "/run/a1",
 };
 const disk = (changes: object) => ({ disk: { ...machine.disk, ...changes } as MachineDisk });
@@ -34,8 +34,8 @@ const same: readonly [string, Partial<MachineSpec>][] = [
   ["frozen layers", disk({ layers: ["/one", "/two"] })],
   ["recorded memory", { memory: { from: "recording", path: "/m" } }],
   ["memory from an image", { memory: { from: "image", path: "/m", devicesPath: "/d" } }],
-  ["network's socket", { network: { socketPath: undefined, macAddress: "52:54:00:12:34:56" } }],
-  ["network's address", { network: { socketPath: "/run/net", macAddress: "52:54:00:00:00:09" } }],
+  ["network's link", { network: { link: { kind: "tap", device: "svm5" }, macAddress: "52:54:00:12:34:56" } }],
+  ["network's address", { network: { link: { kind: "socket", fd: 9 }, macAddress: "52:54:00:00:00:09" } }],
 ];
 
 const different: readonly [string, Partial<MachineSpec>][] = [

@@ -21,7 +21,7 @@ export function shapeOf(machine: MachineSpec): string {
     // Where memory comes from, and what is behind a network device or a disk, is not the guest's to see.
     memory: { from: "boot" },
     disk: anyDisk(machine.disk),
-    network: machine.network === undefined ? undefined : { socketPath: undefined, macAddress: ANY_MAC },
+    network: machine.network === undefined ? undefined : { link: undefined, macAddress: ANY_MAC },
   });
   return [...argv, `disk ${sizeOf(machine.disk)}`, ...hostProcessor(machine.accelerator)].join("\n");
 }

@@ -3,6 +3,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { isSmolVMError } from "../../errors/smolvm-error.js";
+import { hasCapability } from "../capabilities.js";
 import { findProgram } from "../find-program.js";
 import { runProgram } from "../process.js";
 import { type CheckContext, type CheckResult, type HostCheck, SETUP_REMEDY } from "./check.js";
@@ -22,17 +23,20 @@ async function checkPasst({ platform, deadline }: CheckContext): Promise<CheckRe
   return { status: "ok", found: firstLine.startsWith("passt unknown") ? path : firstLine };
 }
 
-/** nftables and TAP devices: the network mode that needs root. */
+/** nftables and TAP devices: the network mode that needs rights. */
 export const nftCheck: HostCheck = { id: "nft", title: "nftables and TAP", requiredFor: "tap-network", run: checkNft };
 
-async function checkNft({ platform, isRoot, deadline }: CheckContext): Promise<CheckResult> {
+async function checkNft({ platform, deadline }: CheckContext): Promise<CheckResult> {
   if (platform !== "linux") return { status: "warn", found: "TAP networking exists on Linux only" };
   const missing = ["nft", "ip"].filter((program) => findProgram(program) === undefined);
   if (missing.length > 0) {
     return { status: "warn", found: `not installed: ${missing.join(", ")}`, remedy: SETUP_REMEDY };
   }
-  const why = { remedy: "Use the default network mode, which needs no root, or run as root." };
-  if (!isRoot) return { status: "warn", found: "TAP networking needs root", ...why };
+  const why = {
+    remedy: "Use the default network mode, which needs no rights. `smolvm setup` says what this one needs.",
+  };
+  const lacking = (["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"] as const).filter((name) => !hasCapability(name));
+  if (lacking.length > 0) return { status: "warn", found: `this program lacks ${lacking.join(" and ")}`, ...why };
   try {
     await access("/dev/net/tun", constants.R_OK | constants.W_OK);
     await runProgram(["nft", "list", "tables"], { timeoutMs: deadline.remainingMs, signal: deadline.signal });

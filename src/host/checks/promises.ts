@@ -62,7 +62,6 @@ const RULES: readonly PromiseRule[] = [
     id: "tap-network",
     text: "The TAP network mode with nftables rules is available",
     restsOn: ["nft"],
-    notYet: true,
   },
   {
     id: "image-builds",

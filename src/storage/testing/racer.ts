@@ -22,7 +22,7 @@ for (let index = 0; index < Number(count); index++) {
     const guestNumber = store.vms.freeGuestNumber();
     store.vms.insert({ id: `${name}-${index}`, spec: "{}", guestNumber, mover: holder, keeper: undefined });
   });
-  store.ports.reserve(`${name}-${index}`, [{ hostAddress: name, hostPort: index, guestPort: 80 }]);
+  store.ports.reserve(`${name}-${index}`, [{ hostAddress: name, hostPort: index, guestPort: 80, origin: "config" }]);
   store.vms.settle(`${name}-${index}`, holder, { status: "created" });
   lanes.push(store.lanes.lease("shared", { laneCount: 1000, holder, dead: [] }));
 }

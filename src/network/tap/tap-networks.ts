@@ -1,0 +1,197 @@
+// TAP networks from set-up to removal: lease, rules, device, in this order, and back. Everything is on record before it
+// exists. What the rules are is in base-rules.ts and vm-rules.ts.
+
+import { networkInterfaces } from "node:os";
+import { Deadline } from "../../base/deadline.js";
+import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
+import { addressesOf, rangeOf, type TapAddresses } from "./addresses.js";
+import { isInHostNetwork } from "./destinations.js";
+import { hasDevice, makeDevice, removeDevice } from "./device.js";
+import { limitRate } from "./rate-limit.js";
+import type { TapLease, TapOwner, TapRegistry } from "./tap-registry.js";
+import { TapRules } from "./tap-rules.js";
+import { decodeSpec, encodeSpec } from "./tap-spec.js";
+import type { TapVm } from "./vm-rules.js";
+
+/** How many devices of others a set-up goes round. */
+const ATTEMPTS = 8;
+/** Bound of the removal of rules, which nobody waits for, in milliseconds. */
+const SWEEP_MS = 30_000;
+
+/** What a VM's network is made from. */
+export interface TapRequest extends Omit<TapVm, "index"> {
+  readonly owner: TapOwner;
+  /** Whoever runs the VMM. */
+  readonly ownerUid: number;
+  /** Taken where it is free; default: the one that the VM had last, else any. */
+  readonly preferredIndex?: number | undefined;
+  /** The host's own networks as CIDR: no guest gets an address in one of them. */
+  readonly hostNetworks: readonly string[];
+}
+
+export class TapNetworks {
+  readonly #registry: TapRegistry;
+  readonly #rules: TapRules;
+  #sweeping: Promise<void> | undefined;
+  #isSweepWanted = false;
+
+  constructor(registry: TapRegistry) {
+    this.#registry = registry;
+    this.#rules = new TapRules(registry);
+  }
+
+  /**
+   * Makes the network of a VM: the device is up and its rules are in force. What the VM has from before is removed first.
+   *
+   * @throws {NETWORK_FAILED} when the pool is used up, or the kernel refuses something; nothing is left then.
+   * @throws {HOST_UNSUPPORTED} when a program is missing. @throws {BUSY} {TIMEOUT} {ABORTED}
+   */
+  async setUp(request: TapRequest, deadline: Deadline): Promise<TapAddresses> {
+    const { owner } = request;
+    await this.tearDown(owner, deadline);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const index = this.#registry.lease(owner, {
+        spec: encodeSpec(request),
+        preferredIndex: request.preferredIndex,
+        isUsable: (candidate) => !hasDevice(candidate) && !isInHostNetwork(rangeOf(candidate), request.hostNetworks),
+      });
+      try {
+        if (await this.#make({ ...request, index }, deadline)) return addressesOf(index);
+      } catch (error) {
+        this.#end({ index, owner });
+        throw error;
+      }
+      this.#end({ index, owner });
+    }
+    throw new SmolVMError("NETWORK_FAILED", `Cannot make a TAP device: others have taken the names of ${ATTEMPTS}`, {
+      details: { attempts: ATTEMPTS },
+    });
+  }
+
+  /**
+   * Puts another policy in force, in one transaction. Packets of connections that it refuses are refused from now on.
+   *
+   * @throws {NETWORK_FAILED} when the VM has no TAP network, or the kernel refuses; the old policy holds then.
+   * @throws {BUSY} {TIMEOUT} {ABORTED}
+   */
+  async update(owner: TapOwner, policy: TapVm["policy"], deadline: Deadline): Promise<void> {
+    const lease = this.#registry.leaseOf(owner);
+    const vm = lease && decodeSpec(lease);
+    if (lease === undefined || vm === undefined) {
+      throw new SmolVMError("NETWORK_FAILED", `Cannot change the network of VM "${owner.vmId}": it has no TAP device`);
+    }
+    this.#registry.describe({ ...lease, spec: encodeSpec({ ...vm, policy }) });
+    try {
+      await this.#rules.replace({ ...vm, policy }, deadline);
+    } catch (error) {
+      this.#registry.describe(lease);
+      throw error;
+    }
+  }
+
+  /**
+   * Removes the network of a VM, and is done when the device is gone. The rules go right afterwards: without the device
+   * they mean nothing, and the kernel takes its time (see {@link settled}). A VM without a TAP network needs nothing.
+   *
+   * @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED}
+   */
+  async tearDown(owner: TapOwner, deadline: Deadline): Promise<void> {
+    const lease = this.#registry.leaseOf(owner);
+    if (lease === undefined) return;
+    await removeDevice(lease.index, deadline);
+    this.#end(lease);
+  }
+
+  /** The addresses of a VM that has a TAP network. */
+  addressesOf(owner: TapOwner): TapAddresses | undefined {
+    const lease = this.#registry.leaseOf(owner);
+    return lease && addressesOf(lease.index);
+  }
+
+  /**
+   * True when the VM has its device, the settings of it, and its rules.
+   *
+   * @throws {TIMEOUT} {ABORTED}
+   */
+  async isInForce(owner: TapOwner, deadline: Deadline): Promise<boolean> {
+    const lease = this.#registry.leaseOf(owner);
+    const vm = lease && decodeSpec(lease);
+    return vm !== undefined && (await this.#rules.areInForce(vm, deadline));
+  }
+
+  /**
+   * Writes all rules and settings of this network namespace again, of all VMs whoever's they are. It removes what is
+   * there of ours and belongs to nobody. A device that has gone is not made again.
+   *
+   * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
+   */
+  repair(deadline: Deadline): Promise<void> {
+    return this.#rules.repair(deadline);
+  }
+
+  /**
+   * Removes the networks of leases whose owners are gone, unless a VMM still uses the device.
+   *
+   * @returns Those that were removed.
+   * @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED}
+   */
+  async reclaim(abandoned: readonly TapLease[], deadline: Deadline): Promise<readonly TapLease[]> {
+    const unused = abandoned.filter(({ index }) => !isInUse(index));
+    for (const { owner } of unused) await this.tearDown(owner, deadline);
+    return unused;
+  }
+
+  /** Resolves when nothing of the networks that this program has removed is left. Never rejects. */
+  async settled(): Promise<void> {
+    while (this.#sweeping !== undefined) await this.#sweeping;
+  }
+
+  /**
+   * Removes our tables where no VM needs them. They do nothing without VMs, so that nobody has to.
+   *
+   * @returns False when there are VMs.
+   * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
+   */
+  async removeTables(deadline: Deadline): Promise<boolean> {
+    await this.settled();
+    return this.#rules.removeTables(deadline);
+  }
+
+  async #make(vm: TapVm & { readonly ownerUid: number }, deadline: Deadline): Promise<boolean> {
+    await this.#rules.add(vm, deadline);
+    if (!(await makeDevice(vm, deadline))) return false;
+    try {
+      if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
+    } catch (error) {
+      await removeDevice(vm.index, Deadline.after(SWEEP_MS)).catch(() => {});
+      throw error;
+    }
+    return true;
+  }
+
+  /** Ends a lease; its rules go without anybody waiting. */
+  #end(lease: Pick<TapLease, "index" | "owner">): void {
+    this.#registry.release(lease);
+    this.#isSweepWanted = true;
+    this.#sweeping ??= this.#sweep().finally(() => {
+      this.#sweeping = undefined;
+    });
+  }
+
+  async #sweep(): Promise<void> {
+    while (this.#isSweepWanted) {
+      this.#isSweepWanted = false;
+      try {
+        await this.#rules.removeEnded(Deadline.after(SWEEP_MS));
+      } catch (error) {
+        // The leases stay on record as ended, and the next sweep, of whatever process, tries again.
+        if (!isSmolVMError(error)) throw error;
+      }
+    }
+  }
+}
+
+/** Node.js lists interfaces that are running, and a TAP runs while somebody has it open. */
+function isInUse(index: number): boolean {
+  return networkInterfaces()[addressesOf(index).device] !== undefined;
+}
