@@ -18,14 +18,16 @@ export {
   pruneImages,
   removeImage,
 } from "./sdk/images.js";
-export { type ForkResult, SmolVM, SmolVM as VM, type StartOptions, type StateOptions } from "./sdk/smolvm.js";
+export { type ForkResult, SmolVM, SmolVM as VM, type StartOptions } from "./sdk/smolvm.js";
 export { SmolVMPool } from "./sdk/smolvm-pool.js";
 export type { SnapshotLookupOptions } from "./sdk/snapshots.js";
+export type { StateOptions } from "./sdk/state-options.js";
 export {
   type AttachOptions,
   type BootImage,
   type BootOptions,
   type CheckpointInfo,
+  type ClosePortOptions,
   CommandError,
   type CommandHooks,
   type CommandInput,
@@ -35,6 +37,8 @@ export {
   type DeletedVm,
   type DoctorReport,
   type DownloadOptions,
+  type EgressPolicy,
+  type ExposeOptions,
   type ForkOptions,
   type GuestDirent,
   type GuestFiles,
@@ -47,6 +51,8 @@ export {
   type HookAnswer,
   type HookedCommand,
   type ImageInfo,
+  type LogOptions,
+  type NetworkDenial,
   type PoolOptions,
   type PoolStats,
   type ProcessInfo,
@@ -74,4 +80,5 @@ export {
 } from "./sdk/types.js";
 export type { VmEnv } from "./sdk/vm-env.js";
 export { VmManager } from "./sdk/vm-manager.js";
+export type { ExposedPort } from "./sdk/vm-ports.js";
 export type { VmProcesses } from "./sdk/vm-processes.js";

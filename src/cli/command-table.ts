@@ -13,6 +13,8 @@ export interface CommandEntry {
 /** Summaries of the words that only hold other commands. */
 export const GROUPS: Readonly<Record<string, string>> = {
   env: "the environment of a microVM's commands",
+  port: "ports of this host that lead to a microVM",
+  network: "what a microVM's guest may reach",
   snapshot: "keep a microVM as it is now, and go on from there",
   image: "build, look at and remove images",
 };
@@ -43,7 +45,28 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { path: "env unset", summary: "remove variables", load: () => import("./commands/env-unset.js") },
   { path: "env list", summary: "list the variables", load: () => import("./commands/env-list.js") },
-  { path: "logs", summary: "show the end of a microVM's serial console", load: () => import("./commands/logs.js") },
+  {
+    path: "logs",
+    summary: "show the end of a microVM's console and what its network refused",
+    load: () => import("./commands/logs.js"),
+  },
+  {
+    path: "port expose",
+    summary: "lead a port of this host to a running microVM",
+    load: () => import("./commands/port-expose.js"),
+  },
+  { path: "port close", summary: "close a port", load: () => import("./commands/port-close.js") },
+  { path: "port list", summary: "list the ports", load: () => import("./commands/port-list.js") },
+  {
+    path: "network update",
+    summary: "replace what a microVM's guest may reach",
+    load: () => import("./commands/network-update.js"),
+  },
+  {
+    path: "network denials",
+    summary: "show what a microVM's guest was refused",
+    load: () => import("./commands/network-denials.js"),
+  },
   { path: "fork", summary: "start copies of a running microVM", load: () => import("./commands/fork.js") },
   {
     path: "snapshot create",

@@ -15,6 +15,8 @@ const LISTED = {
     image: null,
     ports: [],
     mounts: [],
+    egress: "open",
+    rateLimitMbps: null,
     ssh: null,
     createdAt: "2026-11-24T12:00:00Z",
   },
@@ -312,6 +314,7 @@ describe("the host's commands", () => {
     const missing = [{ name: "passt", purpose: "network" }];
     const manual = {
       status: "manual",
+      tapNetwork: [],
       missing,
       unavailable: [],
       commands: ["apt-get install passt"],
@@ -319,7 +322,7 @@ describe("the host's commands", () => {
     };
     const left = await cli("setup", { sdk: { setupHost: async () => manual } });
     expect(left).toMatchObject({ exitCode: 69, stdout: expect.stringContaining("  apt-get install passt\n") });
-    const ready = { status: "ready", missing: [], unavailable: [], commands: [] };
+    const ready = { status: "ready", missing: [], unavailable: [], commands: [], tapNetwork: [] };
     expect((await cli("setup", { sdk: { setupHost: async () => ready } })).exitCode).toBe(0);
   });
 

@@ -4,7 +4,7 @@ import type { WaitOptions } from "../base/deadline.js";
 import type { DoctorReport } from "../vm/diagnose-host.js";
 import type { ReconcileReport } from "../vm/reconcile.js";
 import { sharedManager } from "../vm/shared-manager.js";
-import type { StateOptions } from "./smolvm.js";
+import type { StateOptions } from "./state-options.js";
 
 export { type SetupOptions, type SetupReport, setupHost } from "../vm/setup-host.js";
 

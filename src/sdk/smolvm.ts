@@ -1,9 +1,8 @@
 // What a user holds: one microVM as an object. Everything it does is one call on the manager of its state directory.
 
-import { randomBytes } from "node:crypto";
 import type { WaitOptions } from "../base/deadline.js";
 import { invalidConfig } from "../errors/invalid-config.js";
-import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
+import type { SmolVMError } from "../errors/smolvm-error.js";
 import type { CheckpointInfo } from "../vm/checkpoints.js";
 import type { CommandHooks } from "../vm/command-hooks.js";
 import type { CommandOptions } from "../vm/command-options.js";
@@ -11,6 +10,7 @@ import type { CreateOptions } from "../vm/create-vm.js";
 import type { DeletedVm } from "../vm/delete-vm.js";
 import type { DownloadOptions, GuestFiles, GuestPath, TransferResult, UploadOptions } from "../vm/files-in-vm.js";
 import type { ForkOptions } from "../vm/fork-vm.js";
+import type { ClosePortOptions, ExposeOptions } from "../vm/ports/port-options.js";
 import type { CommandResult } from "../vm/run-in-vm.js";
 import { sharedManager } from "../vm/shared-manager.js";
 import type { SnapshotInfo, SnapshotOptions } from "../vm/snapshots.js";
@@ -19,19 +19,17 @@ import type { SpawnOptions } from "../vm/spawn-options.js";
 import type { SshAccess } from "../vm/ssh/ssh-access.js";
 import { checkConfig, type VMConfig } from "../vm/vm-config.js";
 import type { VMInfo, VmStatus } from "../vm/vm-info.js";
-import type { VmManager } from "../vm/vm-manager.js";
+import type { LogOptions } from "../vm/vm-logs.js";
 import { type PoolOptions, VmPool } from "../vm/vm-pool.js";
 import { ExistingVm } from "./existing-vm.js";
 import { SmolVMPool } from "./smolvm-pool.js";
 import { snapshots } from "./snapshots.js";
+import type { StateOptions } from "./state-options.js";
 import { VmEnv } from "./vm-env.js";
+import { VmHandle } from "./vm-handle.js";
+import { VmNetwork } from "./vm-network.js";
+import { type ExposedPort, exposedPort } from "./vm-ports.js";
 import { VmProcesses } from "./vm-processes.js";
-
-/** Where to look for VMs. */
-export interface StateOptions {
-  /** Default `SMOLVM_STATE_DIR` or `~/.local/state/smolvm`. */
-  readonly stateDir?: string | undefined;
-}
 
 /** Options of {@link SmolVM.start}. */
 export type StartOptions = Omit<CreateOptions, "start">;
@@ -45,31 +43,30 @@ export type StartOptions = Omit<CreateOptions, "start">;
  * console.log(result.output);
  */
 export class SmolVM implements AsyncDisposable {
-  readonly #manager: () => VmManager;
-  readonly #vmId: string;
-  /** The configuration of a VM that was not made yet. */
-  #pendingConfig: Omit<VMConfig, "stateDir"> | undefined;
-  /** The two-step form's start while it is under way. */
-  #starting: Promise<unknown> | undefined;
+  readonly #handle: VmHandle;
   #files: GuestFiles | undefined;
-  /** Whether the end of the scope deletes the VM. */
-  readonly #isOwned: boolean;
 
   /** The environment of its commands. */
   readonly env = new VmEnv(
-    () => this.#made("use the environment of"),
-    () => this.#vmId,
+    () => this.#handle.made("use the environment of"),
+    () => this.vmId,
   );
   /** Its guest's files, in the shape of `node:fs/promises`. @throws {INVALID_STATE} before the VM was started. */
   get fs(): GuestFiles {
-    this.#files ??= this.#made("use the files of").guests.files(this.#vmId);
+    this.#files ??= this.#handle.made("use the files of").guests.files(this.vmId);
     return this.#files;
   }
 
+  /** What its guest may reach, and what it was refused. */
+  readonly network = new VmNetwork(
+    () => this.#handle.made("use the network of"),
+    () => this.vmId,
+  );
+
   /** Its detached processes. */
   readonly processes = new VmProcesses(
-    () => this.#made("use the processes of"),
-    () => this.#vmId,
+    () => this.#handle.made("use the processes of"),
+    () => this.vmId,
   );
 
   /**
@@ -81,18 +78,7 @@ export class SmolVM implements AsyncDisposable {
   /** @internal A handle to a VM that exists. */
   constructor(existing: ExistingVm);
   constructor(from: VMConfig | ExistingVm = {}) {
-    if (from instanceof ExistingVm) {
-      this.#manager = () => from.manager;
-      this.#vmId = from.vmId;
-      this.#isOwned = from.isOwned;
-      return;
-    }
-    checkConfig(from);
-    const { stateDir, ...config } = from;
-    this.#vmId = config.vmId ?? `vm-${randomBytes(4).toString("hex")}`;
-    this.#pendingConfig = { ...config, vmId: this.#vmId };
-    this.#manager = () => sharedManager(stateDir); // Opens the state directory: nothing exists before `start()`.
-    this.#isOwned = true;
+    this.#handle = new VmHandle(from);
   }
 
   /**
@@ -166,7 +152,7 @@ export class SmolVM implements AsyncDisposable {
   }
 
   get vmId(): string {
-    return this.#vmId;
+    return this.#handle.vmId;
   }
 
   /**
@@ -175,36 +161,27 @@ export class SmolVM implements AsyncDisposable {
    * @throws {VM_NOT_FOUND} once the VM is deleted.
    */
   get status(): VmStatus {
-    return this.#pendingConfig === undefined ? this.#manager().recordedStatus(this.#vmId) : "created";
+    return this.#handle.status;
   }
 
   /** Boots the VM, making it first in the two-step form. Nothing happens when it runs already. Throws as `create`. */
   async start(options: StartOptions = {}): Promise<void> {
-    if (this.#pendingConfig === undefined) return this.#manager().start(this.#vmId, options);
-    this.#starting ??= this.#manager()
-      .create(this.#pendingConfig, { ...options, start: true })
-      .then(() => {
-        this.#pendingConfig = undefined;
-      })
-      .finally(() => {
-        this.#starting = undefined;
-      });
-    await this.#starting;
+    await this.#handle.start(options);
   }
 
   /** Shuts the guest down in order; its disk stays. Nothing happens when it does not run. */
   async stop(options?: WaitOptions): Promise<void> {
-    if (this.#pendingConfig === undefined) await this.#manager().stop(this.#vmId, options);
+    await this.#handle.stop(options);
   }
 
   /** Stops the vCPUs. @throws {INVALID_STATE} unless the VM runs or is paused. */
   async pause(options?: WaitOptions): Promise<void> {
-    return this.#made("pause").pause(this.#vmId, options);
+    return this.#handle.made("pause").pause(this.vmId, options);
   }
 
   /** Lets the vCPUs run on. @throws {INVALID_STATE} unless the VM is paused or runs. */
   async resume(options?: WaitOptions): Promise<void> {
-    return this.#made("resume").resume(this.#vmId, options);
+    return this.#handle.made("resume").resume(this.vmId, options);
   }
 
   /**
@@ -213,14 +190,7 @@ export class SmolVM implements AsyncDisposable {
    * @throws {STORAGE_FAILED} when a file could not be removed; call it again.
    */
   async delete(options?: WaitOptions): Promise<DeletedVm> {
-    await this.#starting?.catch(() => {}); // It leaves nothing when it fails, and a VM when it succeeds.
-    if (this.#pendingConfig !== undefined) return {};
-    try {
-      return await this.#manager().delete(this.#vmId, options);
-    } catch (error) {
-      if (isSmolVMError(error, "VM_NOT_FOUND")) return {};
-      throw error;
-    }
+    return this.#handle.delete(options);
   }
 
   /**
@@ -231,7 +201,7 @@ export class SmolVM implements AsyncDisposable {
    * @throws {UNSUPPORTED} for a shared disk. @throws {HOST_UNSUPPORTED} {STORAGE_FAILED} {BUSY} {ABORTED}
    */
   async snapshot(options?: SnapshotOptions): Promise<SnapshotInfo> {
-    return this.#made("make a snapshot of").snapshot(this.#vmId, options);
+    return this.#handle.made("make a snapshot of").snapshot(this.vmId, options);
   }
 
   /**
@@ -246,8 +216,8 @@ export class SmolVM implements AsyncDisposable {
    * if (child.ok) await child.vm.run("echo on my own now");
    */
   async fork(options?: ForkOptions): Promise<ForkResult[]> {
-    const manager = this.#made("fork");
-    const children = await manager.fork(this.#vmId, options);
+    const manager = this.#handle.made("fork");
+    const children = await manager.fork(this.vmId, options);
     return children.map((child) =>
       child.ok ? { ok: true, vm: new SmolVM(new ExistingVm(manager, child.vmId, true)) } : child,
     );
@@ -259,12 +229,12 @@ export class SmolVM implements AsyncDisposable {
    * @throws as {@link SmolVM.snapshot}.
    */
   async checkpoint(options?: WaitOptions): Promise<CheckpointInfo> {
-    return this.#made("make a checkpoint of").checkpoint(this.#vmId, options);
+    return this.#handle.made("make a checkpoint of").checkpoint(this.vmId, options);
   }
 
   /** The checkpoints that this VM can go back to, the oldest first. */
   async checkpoints(options?: WaitOptions): Promise<readonly CheckpointInfo[]> {
-    return this.#made("list the checkpoints of").listCheckpoints(this.#vmId, options);
+    return this.#handle.made("list the checkpoints of").listCheckpoints(this.vmId, options);
   }
 
   /**
@@ -276,12 +246,12 @@ export class SmolVM implements AsyncDisposable {
    */
   async rewind(checkpoint: CheckpointInfo | string, options?: WaitOptions): Promise<void> {
     const id = typeof checkpoint === "string" ? checkpoint : checkpoint?.id;
-    return this.#made("rewind").rewind(this.#vmId, id, options);
+    return this.#handle.made("rewind").rewind(this.vmId, id, options);
   }
 
   /** What the VM is and how it is. @throws {VM_NOT_FOUND} */
   async info(options?: WaitOptions): Promise<VMInfo> {
-    return this.#made("get information about").info(this.#vmId, options);
+    return this.#handle.made("get information about").info(this.vmId, options);
   }
 
   /**
@@ -291,12 +261,52 @@ export class SmolVM implements AsyncDisposable {
    * @throws {VM_NOT_FOUND} @throws {INVALID_STATE} when the VM does not run, naming the call that helps.
    */
   async ssh(options?: WaitOptions): Promise<SshAccess> {
-    return this.#made("connect with SSH to").ssh(this.#vmId, options);
+    return this.#handle.made("connect with SSH to").ssh(this.vmId, options);
   }
 
-  /** The end of the guest's serial console. @param options `tail`: only the last so many lines. */
-  async logs(options?: { readonly tail?: number | undefined }): Promise<string> {
-    return this.#made("read the logs of").logs(this.#vmId, options);
+  /**
+   * Leads a port of this host to one of the guest, also where its server listens on the guest's 127.0.0.1 alone. It stays
+   * until it is closed or the VM is deleted: when this program ends, and again after each start.
+   *
+   * @param options `hostPort`: default a free one; `hostAddress`: default `"127.0.0.1"`, which only this host reaches.
+   * @returns Where it is. The same `guestPort` and `hostPort` again give the same port.
+   * @throws {PORT_IN_USE} when the host port is taken: never another one instead.
+   * @throws {INVALID_CONFIG} naming the option. @throws {INVALID_STATE} when the VM does not run.
+   * @throws {NETWORK_FAILED} {BUSY} {STORAGE_FAILED} {TIMEOUT} {ABORTED}
+   * @example
+   * const { hostPort, close } = await vm.expose(8000);
+   * await fetch(`http://127.0.0.1:${hostPort}/`);
+   */
+  async expose(guestPort: number, options?: ExposeOptions): Promise<ExposedPort> {
+    const manager = this.#handle.made("expose a port of");
+    return exposedPort(manager, this.vmId, await manager.ports.expose(this.vmId, guestPort, options));
+  }
+
+  /** The host ports that lead to the guest, in the order in which they came: those of `ports` and those exposed since. */
+  async ports(options?: WaitOptions): Promise<readonly ExposedPort[]> {
+    const manager = this.#handle.made("list the ports of");
+    const forwards = await manager.ports.list(this.vmId, options);
+    return forwards.map((forward) => exposedPort(manager, this.vmId, forward));
+  }
+
+  /**
+   * Closes a host port, whatever the VM's state is. Its connections end.
+   *
+   * @param options `hostAddress`: the one that it listens on, default `"127.0.0.1"`.
+   * @returns Whether it was one of the VM's.
+   * @throws {INVALID_CONFIG} also for the port of its SSH server. @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
+   */
+  async closePort(hostPort: number, options?: ClosePortOptions): Promise<boolean> {
+    return this.#handle.made("close a port of").ports.close(this.vmId, hostPort, options);
+  }
+
+  /**
+   * The end of the guest's serial console, then what its network was refused.
+   *
+   * @param options `tail`: only the last so many lines; `source`: only `"console"` or `"network"`.
+   */
+  async logs(options?: LogOptions): Promise<string> {
+    return this.#handle.made("read the logs of").logs(this.vmId, options);
   }
 
   /**
@@ -309,12 +319,12 @@ export class SmolVM implements AsyncDisposable {
    * const { output } = await vm.run("ls | wc -l", { cwd: "/etc", timeoutMs: 5_000 });
    */
   async run(command: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#made("run a command in").run(this.#vmId, command, options);
+    return this.#handle.made("run a command in").run(this.vmId, command, options);
   }
 
   /** Runs a program, no shell: `vm.exec(["python3", "-c", code])`. Otherwise as {@link SmolVM.run}. */
   async exec(argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
-    return this.#made("run a command in").exec(this.#vmId, argv, options);
+    return this.#handle.made("run a command in").exec(this.vmId, argv, options);
   }
 
   /**
@@ -329,7 +339,7 @@ export class SmolVM implements AsyncDisposable {
    * for await (const { data } of tail) if (Buffer.from(data).includes("ready")) break; // and it is killed
    */
   spawn(command: readonly string[] | string, options?: SpawnOptions): GuestProcess {
-    return this.#made("run a command in").guests.spawn(this.#vmId, command, options);
+    return this.#handle.made("run a command in").guests.spawn(this.vmId, command, options);
   }
 
   /**
@@ -338,9 +348,9 @@ export class SmolVM implements AsyncDisposable {
    * @param options `pty: null`: no PTY; it then reads its commands from `stdin`.
    */
   shell(options: SpawnOptions = {}): GuestProcess {
-    const { guests } = this.#made("run a command in");
+    const { guests } = this.#handle.made("run a command in");
     const { pty = { cols: 80, rows: 24 }, ...rest } = options;
-    return guests.shell(this.#vmId, { ...rest, pty });
+    return guests.shell(this.vmId, { ...rest, pty });
   }
 
   /**
@@ -354,12 +364,12 @@ export class SmolVM implements AsyncDisposable {
    * await vm.upload("./project", "/work");
    */
   async upload(hostPath: string, guestPath: GuestPath, options?: UploadOptions): Promise<TransferResult> {
-    return this.#made("upload to").guests.upload(this.#vmId, { hostPath, guestPath }, options);
+    return this.#handle.made("upload to").guests.upload(this.vmId, { hostPath, guestPath }, options);
   }
 
   /** The other way, as {@link upload}. @throws {TRANSFER_FAILED} when the guest sends what it must not. */
   async download(guestPath: GuestPath, hostPath: string, options?: DownloadOptions): Promise<TransferResult> {
-    return this.#made("download from").guests.download(this.#vmId, { hostPath, guestPath }, options);
+    return this.#handle.made("download from").guests.download(this.vmId, { hostPath, guestPath }, options);
   }
 
   /**
@@ -372,7 +382,7 @@ export class SmolVM implements AsyncDisposable {
    * vm.use({ beforeRun: ({ argv, line }) => (line ?? argv?.[0])?.startsWith("rm") ? { refuse: "not that" } : true });
    */
   use(hooks: CommandHooks): () => void {
-    return this.#manager().guests.use(this.#vmId, hooks);
+    return this.#handle.manager.guests.use(this.vmId, hooks);
   }
 
   /** {@link SmolVM.use} for all VMs of a state directory. */
@@ -382,16 +392,7 @@ export class SmolVM implements AsyncDisposable {
 
   /** Owned: stop and delete. Reconnected: let go, the VM stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isOwned) await this.delete();
-  }
-
-  /** @throws {INVALID_STATE} when there is no VM yet. */
-  #made(action: string): VmManager {
-    if (this.#pendingConfig === undefined) return this.#manager();
-    const text = `Cannot ${action} VM "${this.#vmId}": it was not started; call start() first`;
-    throw new SmolVMError("INVALID_STATE", text, {
-      details: { vmId: this.#vmId, status: "created", helps: "start()" },
-    });
+    if (this.#handle.isOwned) await this.delete();
   }
 }
 

@@ -9,6 +9,7 @@ import { throwIfAborted, waitError } from "../errors/wait-errors.js";
 import { CAPTURES_DIRECTORY } from "./capture-spec.js";
 import type { VmContext } from "./context.js";
 import { filesOfDisk } from "./is-booted-from.js";
+import type { HeldPorts } from "./ports/held-ports.js";
 import { releaseRuntime } from "./release-runtime.js";
 import type { VmSpec } from "./vm-spec.js";
 
@@ -28,6 +29,8 @@ export interface BootOptions extends WaitOptions {
 export interface BootableVm {
   readonly vmId: string;
   readonly spec: VmSpec;
+  /** Host ports of its own that are listened on already. */
+  readonly held?: HeldPorts | undefined;
 }
 
 /** Waits for its turn among the starts of this program, within the caller's bounds. */

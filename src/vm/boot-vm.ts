@@ -45,7 +45,7 @@ export async function bootVm(ctx: VmContext, asked: BootableVm, options: BootOpt
   const phases = new Phases("create", asked.vmId);
   const { vmId } = asked;
   const vmm = await backendFor(asked.spec.backend).identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
-  const vm = { vmId, spec: { ...asked.spec, vmm } };
+  const vm = { ...asked, spec: { ...asked.spec, vmm } };
   await requireMounts(vmId, vm.spec.mounts);
   await releaseRuntime(ctx, vmId); // What an earlier start left must not be hidden by new rows.
   const coldly = (warnings: readonly string[]) =>
@@ -85,7 +85,7 @@ async function tryTemplate(
   template: Template,
   options: WaitOptions,
 ): Promise<string | undefined> {
-  const { vmId, spec } = vm;
+  const { vmId, spec, held } = vm;
   const phases = new Phases("create", vmId);
   const disk = { ...spec.disk, layers: [template.diskPath] } as MachineDisk;
   const origin = { kind: "template" as const, id: template.key };
@@ -96,7 +96,8 @@ async function tryTemplate(
     await putDisk(ctx, { vmId, spec: started });
     phases.end("disk");
     const memory = { from: "image" as const, path: template.memoryPath, devicesPath: template.devicesPath };
-    finish(ctx, vmId, await launchVm(ctx, { vmId, spec: started, memory, role: "vm", deadline: bound }), []);
+    const launch = { vmId, spec: started, held, memory, role: "vm" as const, deadline: bound };
+    finish(ctx, vmId, await launchVm(ctx, launch), []);
     return undefined;
   } catch (error) {
     if (!isGuestsFault(error) && !isAbout(error, template.directory)) throw error;
@@ -107,7 +108,7 @@ async function tryTemplate(
 
 async function bootCold(
   ctx: VmContext,
-  { vmId, spec }: BootableVm,
+  { vmId, spec, held }: BootableVm,
   warnings: readonly string[],
   options: WaitOptions,
 ): Promise<void> {
@@ -122,7 +123,7 @@ async function bootCold(
   if (spec.isPristine) await putDisk(ctx, { vmId, spec: booting });
   else ctx.store.vms.setSpec(vmId, encodeSpec(booting));
   const launched = await attemptBoot(ctx, { vmId, spec: booting }, rest(), (deadline) =>
-    launchVm(ctx, { vmId, spec: booting, memory: { from: "boot" }, role: "vm", deadline }),
+    launchVm(ctx, { vmId, spec: booting, held, memory: { from: "boot" }, role: "vm", deadline }),
   );
   finish(ctx, vmId, launched, warnings);
 }

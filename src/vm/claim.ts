@@ -81,7 +81,7 @@ export async function claimVm(
   if (claimed !== undefined) return claimed;
   if (deadline.isAborted) throw waitError(`Call ${verb}() of VM "${vmId}"`, deadline);
   const row = findVm(ctx, vmId);
-  const text = `Cannot ${verb} VM "${vmId}": process ${row.move?.mover.pid} was still ${row.move?.transition} it after ${deadline.limitMs} ms`;
+  const text = `Cannot ${LIFECYCLE[verb].words ?? verb} VM "${vmId}": process ${row.move?.mover.pid} was still ${row.move?.transition} it after ${deadline.limitMs} ms`;
   throw new SmolVMError("BUSY", text, { details: { vmId, ...row.move } });
 }
 
@@ -93,7 +93,7 @@ async function tryClaim(ctx: VmContext, vmId: string, verb: LifecycleVerb): Prom
   if (rule.already.includes(row.status)) return "already";
   if (!rule.from.includes(row.status)) {
     const help = rule.helps[row.status];
-    const text = `Cannot ${verb} VM "${vmId}": it is ${row.status}${help === undefined ? "" : `; call ${help} first`}`;
+    const text = `Cannot ${rule.words ?? verb} VM "${vmId}": it is ${row.status}${help === undefined ? "" : `; call ${help} first`}`;
     throw new SmolVMError("INVALID_STATE", text, { details: { vmId, status: row.status, helps: help } });
   }
   const move = { transition: rule.transition, mover: await selfIdentity() };

@@ -3,10 +3,12 @@
 import type { Slots } from "../base/slots.js";
 import type { HostPaths } from "../host/paths.js";
 import type { ImageStore } from "../images/image-store.js";
+import type { TapNetworks } from "../network/tap/tap-networks.js";
 import type { CacheStore } from "../storage/cache-store.js";
 import type { Store } from "../storage/store.js";
 import type { HookRegistry } from "./command-hooks.js";
 import type { GuestChannels } from "./guest-channels.js";
+import type { TapChecks } from "./tap-checks.js";
 
 /** One state directory, opened. */
 export interface VmContext {
@@ -20,6 +22,9 @@ export interface VmContext {
   readonly starts: Slots;
   /** Opened when first needed. */
   cache(): CacheStore;
+  /** The TAP networks of this network namespace, whosever VMs they are. Opened when first needed. */
+  taps(): TapNetworks;
+  readonly tapChecks: TapChecks;
   close(): void;
   isClosed(): boolean;
 }

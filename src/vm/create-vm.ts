@@ -13,13 +13,14 @@ import type { BootFiles } from "../images/boot-files.js";
 import { vmExists } from "../storage/vm-store.js";
 import { bootVm, IDENTIFY_TIMEOUT_MS } from "./boot-vm.js";
 import { chooseAccelerator, refuseAccelerator } from "./choose-accelerator.js";
-import { choosePorts, chooseSshPort } from "./choose-ports.js";
+import { choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { helperPath } from "./helper-programs.js";
 import { DISK_FILE, makeVm, PrunedMeanwhile, VMS_DIRECTORY } from "./make-vm.js";
 import { checkMounts } from "./mount-plan.js";
-import { refuseUnsupported } from "./refuse-unsupported.js";
-import { type CheckedConfig, checkConfig, networkModeOf } from "./vm-config.js";
+import { networkOf } from "./network-config.js";
+import { requireNetwork } from "./require-network.js";
+import { type CheckedConfig, checkConfig } from "./vm-config.js";
 import type { VmSpec } from "./vm-spec.js";
 
 /** Tries at an id or a host port that we choose ourselves. */
@@ -44,13 +45,15 @@ export async function createVm(ctx: VmContext, config: unknown, options: CreateO
   const rest = shareLimit(options);
   const { onProgress } = options;
   const checked = checkConfig(config);
-  refuseUnsupported(checked);
+  const network = networkOf(checked);
+  await requireNetwork(network, Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   const mounts = await checkMounts(checked.mounts);
   const backend = backendFor(checked.backend);
   const vmm = await backend.identify(Deadline.from(rest(), IDENTIFY_TIMEOUT_MS));
   helperPath("agent");
   if (checked.vmId !== undefined && ctx.store.vms.find(checked.vmId) !== undefined) throw vmExists(checked.vmId);
-  await choosePorts(checked.ports); // Before an image build: what is taken now is refused at once.
+  // Before an image build: what is taken now is refused at once.
+  (await choosePorts({ asked: checked.ports, hasSsh: false })).held.close();
   await refuseAccelerator(backend, checked.accel);
   const phases = new Phases("create", checked.vmId ?? "");
   for (let attempt = 1; ; attempt++) {
@@ -72,7 +75,9 @@ function mayChooseAgain(error: unknown, { vmId, ports, commChannel }: CheckedCon
   return (
     error instanceof PrunedMeanwhile ||
     (isSmolVMError(error, "VM_EXISTS") && vmId === undefined) ||
-    (isSmolVMError(error, "PORT_IN_USE") && (commChannel === "ssh" || ports.some(({ host }) => !host)))
+    (isSmolVMError(error, "PORT_IN_USE") &&
+      (commChannel === "ssh" || ports.some(({ host }) => !host)) &&
+      ports.every(({ host }) => host !== error.details["hostPort"]))
   );
 }
 
@@ -93,8 +98,11 @@ async function createOnce(
   const vmId = checked.vmId ?? newVmId();
   const directory = join(ctx.paths.stateDir, VMS_DIRECTORY, vmId);
   const disk = diskOf(checked, boot, directory);
+  const network = networkOf(checked);
+  const ports = await choosePorts({ asked: checked.ports, hasSsh: checked.commChannel === "ssh" });
   await makeVm(ctx, {
     vmId,
+    ports,
     spec: {
       backend: backend.name,
       vmm,
@@ -110,9 +118,10 @@ async function createOnce(
       memoryBasePath: null,
       origin: { kind: "boot", id: null },
       growRoot: disk.mode === "isolated" && disk.sizeBytes > boot.rootfsSizeBytes,
-      networkMode: networkModeOf(checked) === "none" ? "none" : "user",
-      ports: await choosePorts(checked.ports),
-      ...(checked.commChannel === "ssh" ? { ssh: await chooseSshPort() } : {}),
+      networkMode: network.mode,
+      egress: network.egress,
+      rateLimitMbps: network.rateLimitMbps ?? null,
+      ...(ports.ssh === undefined ? {} : { ssh: ports.ssh }),
       mounts,
       machineId: randomBytes(16).toString("hex"),
       bootTimeoutMs: checked.bootTimeoutMs,
@@ -123,7 +132,7 @@ async function createOnce(
     keeper: checked.lifetime === "process" ? await selfIdentity() : undefined,
     signal: options.signal,
     start: options.start ? (vm) => bootVm(ctx, vm, options) : undefined,
-  });
+  }).finally(() => ports.held.close());
   return vmId;
 }
 

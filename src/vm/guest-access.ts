@@ -4,10 +4,12 @@ import type { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { GuestConnection } from "../guest/connection.js";
 import type { VmRow } from "../storage/vm-store.js";
+import { reviveNetwork } from "./change-network.js";
 import { findVm } from "./claim.js";
 import type { VmContext } from "./context.js";
 import type { GuestAddress } from "./guest-channels.js";
 import { HELP_TO_RUN } from "./lifecycle.js";
+import { revivePorts } from "./ports/revive-ports.js";
 import { refreshVm } from "./refresh-vm.js";
 import { runtimeDirectory } from "./resources.js";
 import { dialSsh } from "./ssh/dial-ssh.js";
@@ -37,8 +39,10 @@ export async function guestConnection(
   // An open connection to a VM on record as running is all it takes: it closes when the VMM ends.
   const row = findVm(ctx, errand.vmId);
   const isSteady = row.status === "running" && row.move === undefined;
+  if (isSteady) await reviveNetwork(ctx, row, deadline);
   const way = decodeSpec(row.id, row.spec).ssh === undefined ? "lane" : "ssh";
   const open = isSteady ? ctx.channels.find(errand.vmId, way) : undefined;
+  if (isSteady) await revivePorts(ctx, row, way === "ssh" && open === undefined, deadline);
   return open ?? ctx.channels.get(await guestAddress(ctx, row, errand), deadline);
 }
 

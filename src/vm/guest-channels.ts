@@ -4,14 +4,12 @@
 import type { Duplex } from "node:stream";
 import { backendFor } from "../backends/registry.js";
 import type { Deadline } from "../base/deadline.js";
-import { pollUntil } from "../base/sleep.js";
 import { within } from "../base/within.js";
-import { SmolVMError } from "../errors/smolvm-error.js";
 import { waitError } from "../errors/wait-errors.js";
 import { GuestConnection } from "../guest/connection.js";
-import { isAlive, selfIdentity } from "../host/process-identity.js";
 import type { LaneLease } from "../storage/lane-store.js";
 import type { Store } from "../storage/store.js";
+import { leaseLane } from "./lease-lane.js";
 
 /** Bound of one handshake on a fresh lane of a running VM, in milliseconds. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -131,7 +129,8 @@ export class GuestChannels {
       return GuestConnection.open(await address.dialSsh(bound), bound);
     }
     const backend = backendFor(address.backend);
-    const lease = await this.#lease(address.vmId, backend.features.laneCount, deadline);
+    const lane = { vmId: address.vmId, laneCount: backend.features.laneCount };
+    const lease = await leaseLane(this.#store, lane, deadline);
     try {
       const bound = deadline.atMost(HANDSHAKE_TIMEOUT_MS);
       const socket = await backend.dial(address.runtimeDir, lease.lane, bound);
@@ -142,20 +141,6 @@ export class GuestChannels {
       this.#release(address.vmId, lease);
       throw error;
     }
-  }
-
-  async #lease(vmId: string, laneCount: number, deadline: Deadline): Promise<LaneLease> {
-    const holder = await selfIdentity();
-    const lane = await pollUntil(async () => {
-      const leases = this.#store.lanes.list(vmId);
-      const living = await Promise.all(leases.map((lease) => isAlive(lease.holder)));
-      return this.#store.lanes.lease(vmId, { laneCount, holder, dead: leases.filter((_, index) => !living[index]) });
-    }, deadline);
-    if (lane !== undefined) return { lane, holder };
-    if (deadline.isAborted) throw waitError(`Connection to VM "${vmId}"`, deadline);
-    throw new SmolVMError("BUSY", `Cannot connect to VM "${vmId}": other processes hold all ${laneCount} lanes`, {
-      details: { vmId, laneCount },
-    });
   }
 
   #release(vmId: string, lease: LaneLease): void {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { SmolVMError } from "../errors/smolvm-error.js";
 
 /** `agent` runs in the guest, the others on the host. */
-export type HelperProgram = "agent" | "hostfs" | "logkeeper" | "netguard" | "ramcopy";
+export type HelperProgram = "agent" | "hostfs" | "logkeeper" | "netguard" | "portd" | "ramcopy" | "tapguard";
 
 const DIRECTORY = new URL("../programs/", import.meta.url);
 /** Go's names of Node's architectures. */

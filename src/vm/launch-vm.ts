@@ -7,21 +7,23 @@ import { Deadline } from "../base/deadline.js";
 import { Phases } from "../base/phases.js";
 import { configureGuest, type GuestSettings } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
-import { identifyProcess } from "../host/process-identity.js";
+import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
 import { MTU_BYTES } from "../network/network-plan.js";
 import { type Boot, bootError } from "./boot-error.js";
 import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { readEnvironment } from "./environment-file.js";
+import { startServices } from "./guest-services.js";
 import { helperPath } from "./helper-programs.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
+import type { StartedNetwork } from "./network-start.js";
+import { HeldPorts } from "./ports/held-ports.js";
+import { holdPorts } from "./ports/start-ports.js";
 import { LOG_KEEPER_ROLE, NETWORK_ROLE, VMM_ROLE } from "./resources.js";
 import { makeRuntimeDirectory, planRuntimeDirectory } from "./runtime-directory.js";
 import { makeOpenSshKey } from "./ssh/openssh-key.js";
 import { readSshHostKey } from "./ssh/ssh-files.js";
-import { startSsh } from "./ssh/start-ssh.js";
-import { startMounts } from "./start-mounts.js";
-import { type StartedNetwork, startNetwork } from "./start-network.js";
+import { startNetwork } from "./start-network.js";
 import type { VmSpec } from "./vm-spec.js";
 
 /** What to launch. */
@@ -31,6 +33,8 @@ export interface Launch {
   readonly memory: MachineMemory;
   /** A `template` gets no identity, and its network device, if it has one, has nothing behind it. */
   readonly role: "vm" | "template";
+  /** Host ports of the VM's that are listened on already; the others are before anything is started. */
+  readonly held?: HeldPorts | undefined;
   /** Of this attempt. */
   readonly deadline: Deadline;
 }
@@ -48,6 +52,16 @@ export interface LaunchedVm {
  * @throws {ABORTED} {HOST_UNSUPPORTED} {NETWORK_FAILED} {PORT_IN_USE} {STORAGE_FAILED}
  */
 export async function launchVm(ctx: VmContext, launch: Launch): Promise<LaunchedVm> {
+  const held = launch.held ?? new HeldPorts();
+  try {
+    if (launch.role === "vm") await holdPorts(ctx, launch.vmId, held); // What is taken is told of before a slow boot.
+    return await launchWith(ctx, launch, held);
+  } finally {
+    if (launch.held === undefined) held.close();
+  }
+}
+
+async function launchWith(ctx: VmContext, launch: Launch, held: HeldPorts): Promise<LaunchedVm> {
   const { vmId, spec, deadline } = launch;
   const phases = new Phases("start", vmId);
   const runtimeDir = planRuntimeDirectory(ctx);
@@ -64,7 +78,10 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
   const { network, keeper } = await startHelpers(ctx, boot, hasNetwork);
   phases.end("helpers");
   const machine = machineOf(launch, runtimeDir, network);
-  const vmm = await startVmm(ctx, boot, { machine, keeper }).finally(() => keeper.handOver());
+  const vmm = await startVmm(ctx, boot, { machine, keeper, network }).finally(() => {
+    keeper.handOver();
+    network?.handOver();
+  });
   phases.end("vmm started");
   const introduced = async () => {
     const connection = await greet(ctx, boot, vmm);
@@ -75,15 +92,7 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
       deadline,
     );
     phases.end("guest configured");
-    if (launch.role === "vm" && spec.mounts.length > 0) {
-      await startMounts(ctx, boot);
-      phases.end("directories mounted");
-    }
-    if (launch.role === "vm" && spec.ssh !== undefined) {
-      const addresses = network?.guest.addresses ?? [];
-      await startSsh(connection, { vmId, directory: spec.directory, forward: spec.ssh, addresses }, deadline);
-      phases.end("SSH server listens");
-    }
+    if (launch.role === "vm") await startServices(ctx, boot, { connection, held, phases });
     return { connection, warnings };
   };
   let networkFailure: unknown;
@@ -92,7 +101,7 @@ export async function launchVm(ctx: VmContext, launch: Launch): Promise<Launched
     throw error;
   });
   try {
-    // Both at once: a host port that is taken is told of before a guest that stays silent.
+    // Both at once: a network that cannot be is told of before a guest that stays silent.
     const [{ connection, warnings }] = await Promise.all([introduced(), connected]);
     phases.end("network ready");
     return { runtimeDir, connection, warnings: [...(network?.warnings ?? []), ...warnings] };
@@ -114,7 +123,7 @@ export function machineOf(
   network: Pick<StartedNetwork, "device"> | undefined,
 ): MachineSpec {
   const { accelerator, vcpuCount, memSizeMib, kernelPath, initrdPath, bootArgs, disk, networkMode } = spec;
-  const unplugged = { socketPath: undefined, macAddress: UNPLUGGED_MAC };
+  const unplugged = { link: undefined, macAddress: UNPLUGGED_MAC };
   return {
     ...{ vmId, accelerator, vcpuCount, memSizeMib, kernelPath, initrdPath, bootArgs, disk, memory, runtimeDir },
     network: networkMode === "none" ? undefined : (network?.device ?? unplugged),
@@ -146,10 +155,15 @@ async function startHelpers(
 async function startVmm(
   ctx: VmContext,
   { vmId, spec, deadline }: Boot,
-  parts: { readonly machine: MachineSpec; readonly keeper: LogKeeper },
+  parts: {
+    readonly machine: MachineSpec;
+    readonly keeper: LogKeeper;
+    readonly network: StartedNetwork | undefined;
+  },
 ): Promise<StartedVmm> {
   const vmm = await backendFor(spec.backend).start(parts.machine, parts.keeper, deadline);
-  await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
+  const identity = await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
+  if (identity !== undefined) await parts.network?.follow(identity);
   return vmm;
 }
 
@@ -218,7 +232,8 @@ async function guestSettings(
 async function record(
   ctx: VmContext,
   started: { readonly vmId: string; readonly role: string; readonly pid: number },
-): Promise<void> {
+): Promise<ProcessIdentity | undefined> {
   const identity = await identifyProcess(started.pid);
   if (identity !== undefined) ctx.store.resources.setProcess(started.vmId, started.role, identity);
+  return identity;
 }

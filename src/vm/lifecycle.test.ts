@@ -17,11 +17,12 @@ describe.each(Object.entries(LIFECYCLE))("%s", (_verb, rule) => {
   });
 });
 
-test("each call makes a change of its own, but for those that copy the VM", () => {
-  const { fork, snapshot, checkpoint, ...others } = LIFECYCLE;
+test("each call makes a change of its own, but for those that copy the VM, and those of its network", () => {
+  const { fork, snapshot, checkpoint, expose, ...others } = LIFECYCLE;
   const transitions = [fork, ...Object.values(others)].map(({ transition }) => transition);
   expect(new Set(transitions).size).toBe(transitions.length);
   expect([snapshot, checkpoint]).toEqual([fork, fork]);
+  expect(expose.transition).toBe(others.network.transition);
 });
 
 test.each(STATUSES)("what makes a VM in state %s able to run commands is legal", (status) => {

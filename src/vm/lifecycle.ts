@@ -3,13 +3,25 @@
 import type { VmStatus, VmTransition } from "../storage/vm-store.js";
 
 /** Calls that change a VM's state. */
-export type LifecycleVerb = "start" | "stop" | "pause" | "resume" | CaptureVerb | "rewind" | "delete";
+export type LifecycleVerb =
+  | "start"
+  | "stop"
+  | "pause"
+  | "resume"
+  | CaptureVerb
+  | "rewind"
+  | "network"
+  | "expose"
+  | "delete";
+// `network` is a new egress policy, a port that is closed, or a helper that is started again; the status stays as it is.
 /** Calls that copy a VM; it is afterwards as it was before. */
 export type CaptureVerb = "snapshot" | "fork" | "checkpoint";
 
 /** One row of the table. */
 export interface LifecycleRule {
   readonly transition: VmTransition;
+  /** Completes "Cannot ... VM"; the verb itself by default. */
+  readonly words?: string;
   /** States in which the call does its work. */
   readonly from: readonly VmStatus[];
   /** States in which there is nothing to do: the call succeeds at once. */
@@ -53,6 +65,20 @@ export const LIFECYCLE: Readonly<Record<LifecycleVerb, LifecycleRule>> = {
     from: ["running", "paused", "stopped", "error"],
     already: [],
     helps: { created: "start()" },
+  },
+  network: {
+    transition: "networking",
+    words: "change the network of",
+    from: ["created", "running", "paused", "stopped", "error"],
+    already: [],
+    helps: {},
+  },
+  expose: {
+    transition: "networking",
+    words: "expose a port of",
+    from: ["running"],
+    already: [],
+    helps: { created: "start()", paused: "resume()", stopped: "start()", error: "start()" },
   },
   delete: {
     transition: "deleting",

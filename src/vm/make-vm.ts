@@ -7,14 +7,15 @@ import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { throwIfAborted } from "../errors/wait-errors.js";
 import { type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
+import type { ChosenPorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { type Environment, writeEnvironment } from "./environment-file.js";
 import { failureOf } from "./failure.js";
 import { filesOf } from "./is-booted-from.js";
+import type { HeldPorts } from "./ports/held-ports.js";
 import { removeVm } from "./remove-vm.js";
 import { settleVm } from "./settle-vm.js";
 import { writeSshFiles } from "./ssh/ssh-files.js";
-import { forwardsOf } from "./ssh/ssh-forward.js";
 import { encodeSpec, type VmSpec } from "./vm-spec.js";
 
 /** Directory of all VMs' own directories, below the state directory. */
@@ -22,11 +23,21 @@ export const VMS_DIRECTORY = "vms";
 /** Name of an isolated disk in the VM's directory. */
 export const DISK_FILE = "disk.qcow2";
 
+/** A VM that was made, to be brought up. */
+export interface NewVm {
+  readonly vmId: string;
+  readonly spec: VmSpec;
+  /** Its host ports are listened on. */
+  readonly held: HeldPorts;
+}
+
 /** A VM to make. */
 export interface NewVmPlan {
   readonly vmId: string;
   /** All but the guest number, which comes with the record. */
   readonly spec: Omit<VmSpec, "guestNumber">;
+  /** The host ports that are to be its own, also that of its SSH server. */
+  readonly ports: Pick<ChosenPorts, "rows" | "held">;
   readonly env: Environment;
   /** The VM goes with this process. */
   readonly keeper: ProcessIdentity | undefined;
@@ -34,7 +45,7 @@ export interface NewVmPlan {
   /** Looks, in the transaction that records the VM, whether what it stands on is still there; throws if not. */
   readonly check?: () => void;
   /** Brings it up; without it the VM is only made. */
-  readonly start: ((vm: { readonly vmId: string; readonly spec: VmSpec }) => Promise<void>) | undefined;
+  readonly start: ((vm: NewVm) => Promise<void>) | undefined;
 }
 
 /** A file went between being found and being on record as used. */
@@ -57,7 +68,7 @@ export async function makeVm(ctx: VmContext, plan: NewVmPlan): Promise<void> {
     await makeDirectory(vmId, spec.directory);
     await Promise.all([writeEnvironment(spec.directory, plan.env), writeSshFiles(spec.directory, spec.ssh)]);
     phases.end("record and files");
-    await plan.start?.({ vmId, spec });
+    await plan.start?.({ vmId, spec, held: plan.ports.held });
     ctx.store.vms.settle(vmId, self, { status: plan.start === undefined ? "created" : "running" });
   } catch (error) {
     const row = ctx.store.vms.find(vmId);
@@ -79,7 +90,7 @@ function recordVm(ctx: VmContext, plan: NewVmPlan, self: ProcessIdentity): VmSpe
     const guestNumber = ctx.store.vms.freeGuestNumber();
     const spec = { ...plan.spec, guestNumber };
     ctx.store.vms.insert({ id: vmId, spec: encodeSpec(spec), guestNumber, mover: self, keeper });
-    ctx.store.ports.reserve(vmId, forwardsOf(spec));
+    ctx.store.ports.reserve(vmId, plan.ports.rows);
     ctx.store.resources.plan(vmId, [{ kind: "directory", name: spec.directory }]);
     return spec;
   });

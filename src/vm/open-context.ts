@@ -4,13 +4,18 @@ import { availableParallelism } from "node:os";
 import { Deadline } from "../base/deadline.js";
 import { Slots } from "../base/slots.js";
 import { debianMirror, hostPaths } from "../host/paths.js";
+import { NETWORK_DIRECTORY } from "../host/tap-needs.js";
 import { ImageStore } from "../images/image-store.js";
+import { TAP_LEASES } from "../network/tap/addresses.js";
+import { TapNetworks } from "../network/tap/tap-networks.js";
 import { CacheStore } from "../storage/cache-store.js";
+import { LeaseStore } from "../storage/lease-store.js";
 import { Store } from "../storage/store.js";
 import { HookRegistry } from "./command-hooks.js";
 import type { VmContext } from "./context.js";
 import { GuestChannels } from "./guest-channels.js";
 import { helperLocation, programVersion } from "./helper-programs.js";
+import { TapChecks } from "./tap-checks.js";
 
 /** How long somebody waits for another process's image build unless asked otherwise, in milliseconds. */
 const LOCK_TIMEOUT_MS = 30 * 60_000;
@@ -35,14 +40,24 @@ export function openContext(stateDir?: string): VmContext {
   });
   const store = new Store(paths.stateDir);
   const channels = new GuestChannels(store);
+  let leases: LeaseStore | undefined;
+  let tapNetworks: TapNetworks | undefined;
+  const taps = () => {
+    leases ??= new LeaseStore(NETWORK_DIRECTORY, { leases: TAP_LEASES });
+    tapNetworks ??= new TapNetworks(leases);
+    return tapNetworks;
+  };
   let isClosed = false;
   const close = () => {
     isClosed = true;
     channels.close();
     store.close();
     cacheStore?.close();
+    // What this program has removed may still be on its way out.
+    void tapNetworks?.settled().then(() => leases?.close());
   };
   const starts = new Slots(Math.max(LEAST_STARTS, availableParallelism()));
   const hooks = new HookRegistry();
-  return { paths, store, images, channels, hooks, starts, cache, close, isClosed: () => isClosed };
+  const parts = { paths, store, images, channels, hooks, starts, tapChecks: new TapChecks() };
+  return { ...parts, cache, taps, close, isClosed: () => isClosed };
 }

@@ -74,7 +74,7 @@ describe("a change whose mover has died", () => {
   test("creating: nothing is left, also of a disk that was to be retained", async () => {
     await recordVm(ctx, { status: "creating", spec: { retainDiskOnDelete: true } });
     ctx.store.vms.takeOver("a1", row()!.move!, deadProcess());
-    ctx.store.ports.reserve("a1", [{ hostAddress: "127.0.0.1", hostPort: 1, guestPort: 1 }]);
+    ctx.store.ports.reserve("a1", [{ hostAddress: "127.0.0.1", hostPort: 1, guestPort: 1, origin: "config" }]);
     expect(await refreshVm(ctx, row()!)).toBeUndefined();
     expect([row(), existsSync(directory()), ctx.store.ports.reserved()]).toEqual([undefined, false, []]);
     expect(existsSync(join(ctx.paths.stateDir, "retained"))).toBe(false);

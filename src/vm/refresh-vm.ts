@@ -10,6 +10,7 @@ import { hasOrderlyEnd } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
 import { isLive } from "./lifecycle.js";
+import { finishNetworkChange } from "./live-network.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { removeVm } from "./remove-vm.js";
 import { runtimeDirectory, VMM_ROLE } from "./resources.js";
@@ -78,6 +79,10 @@ async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<voi
         return;
       case "resuming":
         settle(await moveMonitor(ctx, row, "running"));
+        return;
+      case "networking":
+        await finishNetworkChange(ctx, row);
+        settle(row.status, row.failure);
         return;
       case "capturing": // The copy stopped its vCPUs for a moment; whatever it was, it goes on.
         settle(await moveMonitor(ctx, row, row.status === "paused" ? "paused" : "running"));

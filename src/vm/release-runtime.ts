@@ -1,15 +1,19 @@
 // Takes away what a VM has only while it runs: processes, sockets, lanes. Its disk and record stay.
 
+import { Deadline } from "../base/deadline.js";
 import { settleAll } from "../base/settle-all.js";
 import { endProcessGroup, hasEnded } from "../host/end-process.js";
 import { findProcesses } from "../host/find-processes.js";
 import type { Resource } from "../storage/resource-store.js";
 import type { VmContext } from "./context.js";
-import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, VMM_ROLE } from "./resources.js";
+import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, TAP_RESOURCE, VMM_ROLE } from "./resources.js";
 import { removeRuntimeDirectory } from "./runtime-directory.js";
 
 /** How long the log keeper may take to write what is left after its VMM ended, in milliseconds. */
 const LAST_WORDS_MS = 1_000;
+
+/** How long the removal of a TAP device may take, in milliseconds. */
+const TAP_TIMEOUT_MS = 30_000;
 
 /** How to end the VMM. */
 export interface ReleaseOptions {
@@ -34,6 +38,10 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
   // The others end by themselves when the VMM is gone: where that is at once, they need not wait for their turn.
   if (graceMs > 0) await settleAll(vmms.map((resource) => end(resource, graceMs)));
   await settleAll([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
+  if (resources.some(({ kind }) => kind === TAP_RESOURCE.kind)) {
+    await ctx.taps().tearDown({ stateDir: ctx.paths.stateDir, vmId }, Deadline.after(TAP_TIMEOUT_MS));
+    ctx.store.resources.forget(vmId, TAP_RESOURCE);
+  }
   for (const name of runtimeDirs) {
     await removeRuntimeDirectory(name);
     ctx.store.resources.forget(vmId, { kind: "runtime", name });

@@ -23,6 +23,7 @@ test("what is not part of the machine is taken", () => {
     retainDiskOnDelete: true,
     lifetime: "process",
   };
+  expect(checkRestoreConfig({ ports: config.ports }, offline()).ports).toEqual(config.ports);
   expect(checkRestoreConfig({ ...config, stateDir: "/elsewhere" }, online())).toEqual(config);
 });
 
@@ -69,20 +70,13 @@ describe("refused by its field", () => {
     expect(() => checkRestoreConfig({ image: "debian" }, { ...online(), image: null })).toThrow(field("image"));
   });
 
-  test("ports, where the snapshot has no network", () => {
-    expect(() => checkRestoreConfig({ ports: [{ guest: 80 }] }, offline())).toThrow(field("ports"));
-  });
-
   test.each([null, 7, "x", []])("%j is no configuration", (config) => {
     expect(() => checkRestoreConfig(config, online())).toThrow(expect.objectContaining({ code: "INVALID_CONFIG" }));
   });
 });
 
-test.each(["off", { allow: ["api.example.com"] }])(
-  "an egress policy that nothing enforces is refused: %j",
-  (egress) => {
-    expect(() => checkRestoreConfig({ network: { mode: "user", egress } }, online())).toThrow(
-      expect.objectContaining({ code: "UNSUPPORTED", details: { field: "network.egress" } }),
-    );
-  },
-);
+test("an egress policy of its own is taken, the snapshot's is kept otherwise", () => {
+  const egress = { allow: ["api.example.com"] };
+  expect(checkRestoreConfig({ network: { mode: "user", egress } }, online()).network).toMatchObject({ egress });
+  expect(checkRestoreConfig({ network: "user" }, online()).network).toBeUndefined();
+});

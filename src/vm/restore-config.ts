@@ -1,13 +1,13 @@
 // What a caller may ask of a VM that goes on from a snapshot: nothing that would make it another machine.
 
 import { invalidConfig } from "../errors/invalid-config.js";
-import { refuseUnsupported } from "./refuse-unsupported.js";
-import { type CheckedConfig, checkConfig, networkModeOf, type VMConfig } from "./vm-config.js";
+import { type AskedNetwork, networkOf } from "./network-config.js";
+import { type CheckedConfig, checkConfig, type VMConfig } from "./vm-config.js";
 import type { VmSpec } from "./vm-spec.js";
 
 /**
  * What a VM from a snapshot may be given. Fields of the machine (`vcpuCount memSizeMib image diskMode bootArgs backend
- * accel network`) are accepted if they say what the snapshot says.
+ * accel network`) are accepted if they say what the snapshot says; `egress` and `rateLimitMbps` of the network may differ.
  */
 export type RestoreVMConfig = Omit<VMConfig, "stateDir">;
 
@@ -15,6 +15,8 @@ export type RestoreVMConfig = Omit<VMConfig, "stateDir">;
 export interface RestoreConfig
   extends Pick<CheckedConfig, "vmId" | "ports" | "envVars" | "retainDiskOnDelete" | "lifetime"> {
   readonly bootTimeoutMs: number | undefined;
+  /** Egress and rate limit, where another network than the snapshot's was asked for; the mode is the same. */
+  readonly network: AskedNetwork | undefined;
 }
 
 /** Fields that are not part of the machine. */
@@ -42,22 +44,19 @@ const FIXED_FIELDS: Readonly<Record<string, (vm: VmSpec) => unknown>> = {
 
 /** @throws {INVALID_CONFIG} {UNSUPPORTED} naming the field. */
 export function checkRestoreConfig(config: unknown, vm: VmSpec): RestoreConfig {
-  // Ports are refused or not by the snapshot's network, whatever the default is.
   const given = typeof config === "object" && config !== null ? (config as Record<string, unknown>) : {};
   const checked = checkConfig(config === undefined ? {} : config);
   for (const [field, value] of Object.entries(given)) {
     if (value === undefined || value === "auto" || FREE_FIELDS.has(field)) continue;
     const recorded = FIXED_FIELDS[field]?.(vm);
-    const asked = field === "network" ? networkModeOf(checked) : value;
+    const asked = field === "network" ? networkOf(checked).mode : value;
     if (recorded !== undefined && asked === recorded) continue;
     const expected = recorded === undefined ? "nothing" : `nothing, or ${JSON.stringify(recorded)}`;
     throw invalidConfig({ field, value, expected: `${expected}: it is part of the snapshot` });
   }
-  refuseUnsupported(checked); // Such as an egress policy, which says more of a network than its mode.
-  if (checked.ports.length > 0 && vm.networkMode === "none") {
-    throw invalidConfig({ field: "ports", value: checked.ports, expected: "no ports: the snapshot has no network" });
-  }
   const { vmId, ports, envVars, retainDiskOnDelete, lifetime } = checked;
   const bootTimeoutMs = given["bootTimeoutMs"] === undefined ? undefined : checked.bootTimeoutMs;
-  return { vmId, ports, envVars, retainDiskOnDelete, lifetime, bootTimeoutMs };
+  const isNetworkGiven = typeof given["network"] === "object" && given["network"] !== null;
+  const network = isNetworkGiven ? networkOf(checked) : undefined;
+  return { vmId, ports, envVars, retainDiskOnDelete, lifetime, bootTimeoutMs, network };
 }

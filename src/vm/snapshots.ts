@@ -33,7 +33,7 @@ export interface SnapshotInfo {
   readonly memSizeMib: number;
   readonly diskSizeMib: number;
   readonly image: { readonly name: string; readonly digest: string } | null;
-  readonly network: "none" | "user";
+  readonly network: "none" | "user" | "tap";
   readonly backend: string;
   /** What its files occupy on disk, in bytes. */
   readonly allocatedBytes: number;
@@ -121,14 +121,14 @@ export async function restoreSnapshot(
   const rest = shareLimit(options);
   const row = findCapture(ctx, id, "snapshot");
   const { vm, directory } = decodeCapture(row);
-  const { vmId, ports, envVars, bootTimeoutMs, retainDiskOnDelete, lifetime } = checkRestoreConfig(config, vm);
+  const { vmId, ports, envVars, bootTimeoutMs, retainDiskOnDelete, lifetime, network } = checkRestoreConfig(config, vm);
   await verifyCapture(directory, Deadline.from(rest(), CLAIM_TIMEOUT_MS));
   const keeper = lifetime === "process" ? await selfIdentity() : undefined;
   const origin = { kind: "snapshot" as const, id: row.id };
   return startFromCapture(
     ctx,
     row,
-    { vmId, ports, envVars, bootTimeoutMs, retainDiskOnDelete, keeper, origin },
+    { vmId, ports, envVars, bootTimeoutMs, retainDiskOnDelete, keeper, origin, network },
     { ...rest(), check: () => void findCapture(ctx, row.id, "snapshot") },
   );
 }

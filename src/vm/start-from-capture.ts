@@ -7,18 +7,18 @@ import { Deadline, shareLimit, type WaitOptions } from "../base/deadline.js";
 import { isSmolVMError, SmolVMError } from "../errors/smolvm-error.js";
 import type { ProcessIdentity } from "../host/process-identity.js";
 import type { CaptureRow } from "../storage/capture-store.js";
-import { attemptBoot, inTurn, verifyDisk } from "./boot-attempts.js";
+import { attemptBoot, type BootableVm, inTurn, verifyDisk } from "./boot-attempts.js";
 import { makeLayer } from "./boot-vm.js";
 import { captureFiles, decodeCapture } from "./capture-spec.js";
 import { baseIdentityOf, shapeDigest } from "./capture-vm.js";
-import { choosePorts, chooseSshPort } from "./choose-ports.js";
+import { type ChosenPorts, choosePorts } from "./choose-ports.js";
 import type { VmContext } from "./context.js";
 import { newVmId } from "./create-vm.js";
 import { type Environment, readEnvironment } from "./environment-file.js";
 import { launchVm } from "./launch-vm.js";
 import { DISK_FILE, makeVm, VMS_DIRECTORY } from "./make-vm.js";
 import { requireMounts } from "./mount-plan.js";
-import type { SshForward } from "./ssh/ssh-forward.js";
+import type { AskedNetwork } from "./network-config.js";
 import type { CheckedConfig } from "./vm-config.js";
 import { encodeSpec, type VmOrigin, type VmSpec } from "./vm-spec.js";
 
@@ -35,6 +35,8 @@ export interface CopySettings {
   readonly bootTimeoutMs: number | undefined;
   readonly retainDiskOnDelete: boolean;
   readonly keeper: ProcessIdentity | undefined;
+  /** Egress and rate limit; `undefined`: as the captured VM. */
+  readonly network?: AskedNetwork | undefined;
   readonly origin: VmOrigin;
 }
 
@@ -53,13 +55,17 @@ export async function startFromCapture(
   const rest = shareLimit(options);
   await requireFit(ctx, capture, rest());
   for (let attempt = 1; ; attempt++) {
-    const ssh = decodeCapture(capture).vm.ssh === undefined ? undefined : await chooseSshPort();
+    const hasSsh = decodeCapture(capture).vm.ssh !== undefined;
+    const ports = await choosePorts({ asked: settings.ports, hasSsh });
     try {
-      return await startOnce(ctx, capture, { ...settings, ssh }, { ...options, ...rest() });
+      return await startOnce(ctx, capture, { ...settings, ports }, { ...options, ...rest() });
     } catch (error) {
-      // The one port that we chose ourselves went to somebody else in between.
-      const isOurs = isSmolVMError(error, "PORT_IN_USE") && error.details["hostPort"] === ssh?.hostPort;
+      // A port that we chose ourselves belongs to a VM that is stopped.
+      const isTaken = isSmolVMError(error, "PORT_IN_USE");
+      const isOurs = isTaken && settings.ports.every(({ host }) => host !== error.details["hostPort"]);
       if (!isOurs || attempt === PORT_ATTEMPTS) throw error;
+    } finally {
+      ports.held.close();
     }
   }
 }
@@ -67,7 +73,7 @@ export async function startFromCapture(
 async function startOnce(
   ctx: VmContext,
   capture: CaptureRow,
-  settings: CopySettings & { readonly ssh: SshForward | undefined },
+  settings: Omit<CopySettings, "ports"> & { readonly ports: ChosenPorts },
   options: WaitOptions & { readonly check?: () => void },
 ): Promise<string> {
   const rest = shareLimit(options);
@@ -82,14 +88,15 @@ async function startOnce(
     memoryBasePath: memoryPath,
     origin: settings.origin,
     machineId: randomBytes(16).toString("hex"),
-    ports: await choosePorts(settings.ports),
-    ssh: settings.ssh,
+    ssh: settings.ports.ssh,
+    egress: settings.network?.egress ?? captured.egress,
+    rateLimitMbps: settings.network === undefined ? captured.rateLimitMbps : (settings.network.rateLimitMbps ?? null),
     bootTimeoutMs: settings.bootTimeoutMs ?? captured.bootTimeoutMs,
     retainDiskOnDelete: settings.retainDiskOnDelete,
     directory,
   };
   await makeVm(ctx, {
-    ...{ vmId, spec, env, keeper: settings.keeper, signal: options.signal },
+    ...{ vmId, spec, env, ports: settings.ports, keeper: settings.keeper, signal: options.signal },
     ...(options.check === undefined ? {} : { check: options.check }),
     start: (vm) => goOn(ctx, vm, from, rest()),
   });
@@ -99,7 +106,7 @@ async function startOnce(
 /** Brings a VM up from a capture's files. Twice at most: a VMM can die of what has nothing to do with the capture. */
 export async function goOn(
   ctx: VmContext,
-  { vmId, spec }: { readonly vmId: string; readonly spec: VmSpec },
+  { vmId, spec, held }: BootableVm,
   captureDirectory: string,
   options: WaitOptions,
 ): Promise<void> {
@@ -109,7 +116,7 @@ export async function goOn(
     attemptBoot(ctx, { vmId, spec }, rest, async (deadline) => {
       await makeLayer(vmId, spec); // Anew for each attempt: an earlier one may have written to it.
       ctx.store.vms.setSpec(vmId, encodeSpec(spec));
-      return launchVm(ctx, { vmId, spec, memory, role: "vm", deadline });
+      return launchVm(ctx, { vmId, spec, held, memory, role: "vm", deadline });
     }),
   );
   ctx.store.vms.setWarnings(vmId, launched.warnings);

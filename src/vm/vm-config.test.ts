@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { checkConfig, networkModeOf } from "./vm-config.js";
+import { networkOf } from "./network-config.js";
+import { checkConfig } from "./vm-config.js";
 
 const LONGEST_PATH = `/${"p".repeat(4094)}`;
 const ENV_LIMIT = 128 * 1024 - 1;
@@ -142,7 +143,10 @@ describe("the text says what is accepted", () => {
     [{ memSizeMib: Number.NaN }, "Invalid memSizeMib: got NaN, expected a whole number from 128 to 16384"],
     [{ accel: "KVM" }, 'Invalid accel: got "KVM", expected one of "auto", "kvm", "hvf", "tcg"'],
     [{ retainDiskOnDelete: "yes" }, 'Invalid retainDiskOnDelete: got "yes", expected true or false'],
-    [{ network: "bridge" }, 'Invalid network: got "bridge", expected "none", "user", "tap" or { mode, egress? }'],
+    [
+      { network: "bridge" },
+      'Invalid network: got "bridge", expected "none", "user", "tap" or { mode, egress?, rateLimitMbps? }',
+    ],
     [{ ports: [{ host: 80 }] }, "Invalid ports[0].guest: got nothing, expected a whole number from 1 to 65535"],
     [{ ports: 80 }, "Invalid ports: got 80, expected a list of at most 64 ports { guest, host?, hostAddress? }"],
     [{ ports: [80] }, "Invalid ports[0]: got 80, expected a port { guest, host?, hostAddress? }"],
@@ -170,6 +174,11 @@ describe("nested fields", () => {
     [{ network: { mode: "user", egress: "closed" } }, "network.egress"],
     [{ network: { mode: "user", egress: { allow: [] } } }, "network.egress.allow"],
     [{ network: { mode: "user", egress: { allow: [""] } } }, "network.egress.allow[0]"],
+    [{ network: { mode: "tap", egress: { allow: ["a.example", "*"] } } }, "network.egress.allow[1]"],
+    [{ network: { mode: "none", egress: "open" } }, "network.egress"],
+    [{ network: { mode: "none", rateLimitMbps: 1 } }, "network.rateLimitMbps"],
+    [{ network: { mode: "user", rateLimitMbps: 0 } }, "network.rateLimitMbps"],
+    [{ network: { mode: "user", rateLimitMbps: 1.5 } }, "network.rateLimitMbps"],
     [{ network: { mode: "user", egress: { allow: many(1025, () => "a") } } }, "network.egress.allow"],
     [{ network: { mode: "user", egress: { allow: ["a"], deny: ["b"] } } }, "network.egress.deny"],
     [{ mounts: [{ hostPath: "", guestPath: "/b" }] }, "mounts[0].hostPath"],
@@ -214,8 +223,6 @@ describe("the environment's values are never shown", () => {
 
 describe("fields that do not go together", () => {
   test.each([
-    [{ network: "none", ports: [{ guest: 80 }] }, "ports"],
-    [{ network: { mode: "none" }, ports: [{ guest: 80 }] }, "ports"],
     [
       {
         ports: [
@@ -232,7 +239,9 @@ describe("fields that do not go together", () => {
   });
 
   test.each([
-    [{ network: "none", ports: [] }],
+    [{ network: "none", ports: [{ guest: 80 }] }],
+    [{ network: "none", commChannel: "ssh" }],
+    [{ network: "tap", commChannel: "ssh" }],
     [{ ports: [{ guest: 80, host: 0 }, { guest: 80, host: 0 }, { guest: 80 }, { guest: 80 }] }],
     [
       {
@@ -262,9 +271,12 @@ test("an address that is every address collides with each of them, in any order"
 });
 
 test("a network has a mode in both of its forms", () => {
-  expect(networkModeOf(checkConfig({ network: "none" }))).toBe("none");
-  expect(networkModeOf(checkConfig({ network: { mode: "tap" } }))).toBe("tap");
-  expect(networkModeOf(checkConfig({}))).toBe("user");
+  const open = { egress: "open", rateLimitMbps: undefined };
+  expect(networkOf(checkConfig({ network: "none" }))).toEqual({ mode: "none", ...open });
+  expect(networkOf(checkConfig({ network: { mode: "tap" } }))).toEqual({ mode: "tap", ...open });
+  expect(networkOf(checkConfig({}))).toEqual({ mode: "user", ...open });
+  const network = { mode: "tap" as const, egress: { allow: ["a.example"] }, rateLimitMbps: 20 };
+  expect(networkOf(checkConfig({ network }))).toEqual(network);
 });
 
 test("the caller's object is not changed", () => {

@@ -1,9 +1,16 @@
 // What a caller may ask for, checked field by field before anything happens.
 
-import { isIPv4 } from "node:net";
 import { z } from "zod";
 import { BACKEND_NAMES } from "../backends/registry.js";
 import { invalidConfig } from "../errors/invalid-config.js";
+import { checkNetwork, networkSchema } from "./network-config.js";
+import {
+  DEFAULT_HOST_ADDRESS,
+  guestPortSchema,
+  hostAddressSchema,
+  hostPortSchema,
+  PORTS_LIMIT,
+} from "./ports/port-options.js";
 import { refusal } from "./refusal.js";
 
 /** Ids of VMs. */
@@ -16,8 +23,6 @@ const BOOT_ARGS_LIMIT_BYTES = 1024;
 const ENV_ENTRY_LIMIT_BYTES = 128 * 1024 - 1;
 /** All environment entries together, in bytes; leaves room in Linux's limit for arguments. */
 const ENV_LIMIT_BYTES = 1024 * 1024;
-const PORTS_LIMIT = 64;
-const ALLOW_LIMIT = 1024;
 const MOUNTS_LIMIT = 16;
 const PATH_LIMIT_BYTES = 4095; // PATH_MAX of Linux, without the final NUL.
 
@@ -40,38 +45,16 @@ const path = z
   .min(1, PATH_EXPECTED)
   .refine((text) => hasNoNul(text) && Buffer.byteLength(text) <= PATH_LIMIT_BYTES, PATH_EXPECTED);
 
-const ALLOW_EXPECTED = `a list of 1 to ${ALLOW_LIMIT} hosts, texts that are not empty`;
-const allow = z
-  .array(z.string(ALLOW_EXPECTED).min(1, ALLOW_EXPECTED), ALLOW_EXPECTED)
-  .min(1, ALLOW_EXPECTED)
-  .max(ALLOW_LIMIT, ALLOW_EXPECTED);
-const egress = z.union(
-  [z.enum(["open", "off"]), z.strictObject({ allow }).readonly()],
-  '"open", "off" or { allow: [...] }',
-);
-const networkMode = oneOf("none", "user", "tap");
-const network = z.union(
-  [networkMode, z.strictObject({ mode: networkMode, egress: egress.optional() }).readonly()],
-  '"none", "user", "tap" or { mode, egress? }',
-);
-
-const IP_EXPECTED = "an IPv4 address";
 const EVERY_ADDRESS = "0.0.0.0";
-/** Below it only root may listen, and the network's helper is not root. */
-const FIRST_UNPRIVILEGED_PORT = 1024;
-const HOST_PORT_EXPECTED = `0 or a whole number from ${FIRST_UNPRIVILEGED_PORT} to 65535`;
 const PORTS_EXPECTED = `a list of at most ${PORTS_LIMIT} ports { guest, host?, hostAddress? }`;
 const ports = z
   .array(
     z
       .strictObject(
         {
-          guest: wholeNumber(1, 65_535),
-          host: z.union([z.literal(0), wholeNumber(FIRST_UNPRIVILEGED_PORT, 65_535)], HOST_PORT_EXPECTED).optional(),
-          hostAddress: z
-            .string(IP_EXPECTED)
-            .refine((text) => isIPv4(text), IP_EXPECTED)
-            .optional(),
+          guest: guestPortSchema,
+          host: hostPortSchema.optional(),
+          hostAddress: hostAddressSchema.optional(),
         },
         "a port { guest, host?, hostAddress? }",
       )
@@ -145,7 +128,7 @@ const schema = z
         .default(""),
       backend: oneOf(...BACKEND_NAMES).default("auto"),
       accel: oneOf("auto", "kvm", "hvf", "tcg").default("auto"),
-      network: network.default("user"),
+      network: networkSchema.default("user"),
       ports: ports.default([]),
       envVars: envVars.default({}),
       mounts: mounts.default([]),
@@ -169,7 +152,9 @@ const schema = z
  * - `diskSizeMib`: 16 to 1048576, default the image's own size
  * - `bootArgs`: added to the kernel command line, at most 1024 printable ASCII characters
  * - `backend`: `"auto"`, `"qemu"`; `accel`: `"auto"`, `"kvm"`, `"hvf"`, `"tcg"`
- * - `network`: `"user"` (default), `"none"`; `ports`: `[{ guest, host?, hostAddress? }]`
+ * - `network`: `"user"` (default), `"tap"` (root or CAP_NET_ADMIN), `"none"`, or `{ mode, egress?, rateLimitMbps? }`
+ * - `egress`: `"open"` (default), `"off"` or `{ allow: ["api.example.com", "*.example.org:443", "203.0.113.0/24"] }`
+ * - `ports`: `[{ guest, host?, hostAddress? }]`
  * - `mounts`: `[{ hostPath, guestPath, writable? }]`, directories of the host; copy-on-write by default: what the guest writes
  *   stays its own, and a name that it looked for before the host made it can stay missing there
  * - `commChannel`: `"auto"` (default), `"agent"`, or `"ssh"`: an SSH server too, which the library itself then uses
@@ -195,13 +180,7 @@ export function checkConfig(config: unknown): CheckedConfig {
     throw refusal(parsed.error.issues, { input: config, name: "config", unknownField: "no field of this name" });
   }
   const checked = parsed.data;
-  if (checked.ports.length > 0 && networkModeOf(checked) === "none") {
-    throw invalidConfig({ field: "ports", value: checked.ports, expected: 'no ports with network "none"' });
-  }
-  if (checked.commChannel === "ssh" && networkModeOf(checked) !== "user") {
-    const expected = '"auto" or "agent": the SSH channel needs network "user"';
-    throw invalidConfig({ field: "commChannel", value: checked.commChannel, expected });
-  }
+  checkNetwork(checked);
   const collision = firstCollision(checked.ports);
   if (collision !== undefined) {
     const expected = "each host address and port once, 0.0.0.0 counting as every address";
@@ -230,14 +209,11 @@ export function checkEnvironment(env: unknown): Readonly<Record<string, string>>
   throw refusal(issues, { input: { env }, name: "env", unknownField: "no field of this name" });
 }
 
-/** The mode of a network, in whichever of its two forms it was given. */
-export function networkModeOf({ network }: Pick<CheckedConfig, "network">): "none" | "user" | "tap" {
-  return typeof network === "string" ? network : network.mode;
-}
-
 /** A fixed host port that two forwards would listen on: 0.0.0.0 is every address. */
 function firstCollision(ports: CheckedConfig["ports"]): string | undefined {
-  const listeners = ports.flatMap(({ host, hostAddress = "127.0.0.1" }) => (host ? [{ host, hostAddress }] : []));
+  const listeners = ports.flatMap(({ host, hostAddress = DEFAULT_HOST_ADDRESS }) =>
+    host ? [{ host, hostAddress }] : [],
+  );
   const collision = listeners.find(({ host, hostAddress }, index) =>
     listeners.slice(0, index).some((other) => {
       const addresses = new Set([other.hostAddress, hostAddress]);

@@ -1,15 +1,10 @@
-import { once } from "node:events";
 import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { scratchDirectory } from "../storage/testing/scratch-store.js";
-import { choosePorts } from "./choose-ports.js";
 import { CONSOLE_LOG, hasOrderlyEnd, readLog } from "./console-log.js";
 import { readEnvironment, writeEnvironment } from "./environment-file.js";
-import { refuseUnsupported } from "./refuse-unsupported.js";
 import { fakeContext, specOf } from "./testing/fake-context.js";
-import { checkConfig } from "./vm-config.js";
 import { decodeSpec, encodeSpec } from "./vm-spec.js";
 
 const isStorageError = expect.objectContaining({ code: "STORAGE_FAILED" });
@@ -17,11 +12,12 @@ const isStorageError = expect.objectContaining({ code: "STORAGE_FAILED" });
 describe("the record of a VM", () => {
   test("comes back as it was", () => {
     const ctx = fakeContext();
-    const ports = [{ hostAddress: "::1", hostPort: 8080, guestPort: 80 }];
+    const ssh = { hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 22 };
     for (const changes of [
       {},
-      { image: null, ports, networkMode: "user" as const, growRoot: true, retainDiskOnDelete: true },
+      { image: null, ssh, networkMode: "user" as const, growRoot: true, retainDiskOnDelete: true },
       { disk: { mode: "shared" as const, path: "/disk", format: "qcow2" as const } },
+      { networkMode: "tap" as const, egress: { allow: ["a.example"] }, rateLimitMbps: 20 },
     ]) {
       const spec = specOf(ctx, "a1", changes);
       expect(decodeSpec("a1", encodeSpec(spec))).toEqual(spec);
@@ -125,59 +121,5 @@ describe("a log", () => {
     expect(agent("boot/console.go")).toContain('writeConsole("smolvm-agent: " + text + "\\n")');
     expect(agent("boot/boot.go")).toContain('Log("boot")');
     expect(agent("guest/shutdown.go")).toContain('Log("power off")');
-  });
-});
-
-describe("choosing host ports", () => {
-  test("free ones where none is asked for, and the very ones that are", async () => {
-    const [first, second] = await choosePorts([{ guest: 80 }, { guest: 81, host: 0, hostAddress: "127.0.0.2" }]);
-    expect(first).toEqual({ hostAddress: "127.0.0.1", hostPort: expect.any(Number), guestPort: 80 });
-    expect(second).toEqual({ hostAddress: "127.0.0.2", hostPort: expect.any(Number), guestPort: 81 });
-    expect(first?.hostPort).toBeGreaterThan(1023);
-    const again = await choosePorts([{ guest: 80, host: first!.hostPort }]);
-    expect(again).toEqual([first]);
-    expect(await choosePorts([])).toEqual([]);
-  });
-
-  test("one that somebody listens on is refused, on its address only", async () => {
-    const server = createServer().listen({ host: "127.0.0.1", port: 0 });
-    onTestFinished(() => void server.close());
-    await once(server, "listening");
-    const { port } = server.address() as AddressInfo;
-    await expect(choosePorts([{ guest: 80, host: port }])).rejects.toMatchObject({
-      code: "PORT_IN_USE",
-      details: { hostAddress: "127.0.0.1", hostPort: port, reason: "EADDRINUSE" },
-    });
-    expect(await choosePorts([{ guest: 80, host: port, hostAddress: "127.0.0.2" }])).toHaveLength(1);
-  });
-
-  test("an address that this host does not have is refused", async () => {
-    await expect(choosePorts([{ guest: 80, hostAddress: "192.0.2.1" }])).rejects.toMatchObject({
-      code: "INVALID_CONFIG",
-      details: { field: "ports" },
-    });
-  });
-});
-
-describe("what this version does not have", () => {
-  test.each([
-    [{ network: "tap" }, "network"],
-    [{ network: { mode: "tap" } }, "network"],
-    [{ network: { mode: "user", egress: "off" } }, "network.egress"],
-    [{ network: { mode: "user", egress: { allow: ["example.org"] } } }, "network.egress"],
-  ])("%j is refused by name", (config, field) => {
-    expect(() => refuseUnsupported(checkConfig(config))).toThrow(
-      expect.objectContaining({ code: "UNSUPPORTED", details: { field } }),
-    );
-  });
-
-  test.each([
-    [{}],
-    [{ network: { mode: "user", egress: "open" } }],
-    [{ commChannel: "agent", mounts: [{ hostPath: "/a", guestPath: "/b" }] }],
-    [{ commChannel: "ssh" }],
-    [{ network: "none" }],
-  ])("%j is there", (config) => {
-    expect(() => refuseUnsupported(checkConfig(config))).not.toThrow();
   });
 });

@@ -1,7 +1,9 @@
 // What is told of a VM.
 
+import type { EgressPolicy } from "../network/egress-policy.js";
 import type { VmFailure, VmRow, VmStatus, VmTransition } from "../storage/vm-store.js";
 import type { VmContext } from "./context.js";
+import { userPorts } from "./ports/user-ports.js";
 import { VMM_ROLE } from "./resources.js";
 import { decodeSpec, type VmOrigin } from "./vm-spec.js";
 
@@ -28,7 +30,12 @@ export interface VMInfo {
   /** Null for a shared disk: it is as large as its file. */
   readonly diskSizeMib: number | null;
   readonly diskPath: string;
-  readonly network: "none" | "user";
+  readonly network: "none" | "user" | "tap";
+  /** What its guest may reach; see `VMConfig`. */
+  readonly egress: EgressPolicy;
+  /** Of each direction, in megabits per second; null for none. */
+  readonly rateLimitMbps: number | null;
+  /** Those that were asked for when it was made, and those exposed since. */
   readonly ports: readonly { readonly guest: number; readonly host: number; readonly hostAddress: string }[];
   readonly mounts: readonly { readonly hostPath: string; readonly guestPath: string; readonly writable: boolean }[];
   /** Where its SSH server is reached; null without the SSH channel. */
@@ -61,7 +68,9 @@ export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
     diskSizeMib: spec.disk.mode === "isolated" ? spec.disk.sizeBytes / MIB_BYTES : null,
     diskPath: spec.disk.path,
     network: spec.networkMode,
-    ports: spec.ports.map(({ guestPort, hostPort, hostAddress }) => ({
+    egress: spec.egress,
+    rateLimitMbps: spec.rateLimitMbps,
+    ports: userPorts(ctx, row.id).map(({ guestPort, hostPort, hostAddress }) => ({
       guest: guestPort,
       host: hostPort,
       hostAddress,

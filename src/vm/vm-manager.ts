@@ -14,7 +14,6 @@ import type { BootOptions } from "./boot-attempts.js";
 import { type CheckpointInfo, checkpointVm, listCheckpoints, rewindVm } from "./checkpoints.js";
 import { findVm } from "./claim.js";
 import { type CommandOptions, checkArgv, checkCommandOptions, checkShellLine } from "./command-options.js";
-import { CONSOLE_LOG, LOG_LIMIT_BYTES, readLog } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { type CreateOptions, createVm } from "./create-vm.js";
 import { type DeletedVm, deleteVm } from "./delete-vm.js";
@@ -23,6 +22,7 @@ import { type ForkedVm, type ForkOptions, forkVm } from "./fork-vm.js";
 import { isBootedFrom } from "./is-booted-from.js";
 import { openContext } from "./open-context.js";
 import { pauseVm, resumeVm } from "./pause-vm.js";
+import { VmPorts } from "./ports/vm-ports.js";
 import { type ReconcileReport, reconcile } from "./reconcile.js";
 import { refreshVm } from "./refresh-vm.js";
 import type { RestoreVMConfig } from "./restore-config.js";
@@ -40,8 +40,10 @@ import { type SshAccess, sshAccess } from "./ssh/ssh-access.js";
 import { startVm } from "./start-vm.js";
 import { stopVm } from "./stop-vm.js";
 import type { VMConfig } from "./vm-config.js";
-import { VmGuests } from "./vm-guests.js";
+import { type ManagedCalls, VmGuests } from "./vm-guests.js";
 import { type VMInfo, vmInfo } from "./vm-info.js";
+import { type LogOptions, readVmLogs } from "./vm-logs.js";
+import { VmNetworks } from "./vm-networks.js";
 import { decodeSpec } from "./vm-spec.js";
 
 /** Longest wait for the first reconcile unless the caller says otherwise, in milliseconds. */
@@ -62,6 +64,10 @@ export class VmManager implements AsyncDisposable {
   readonly #underWay = new Set<Promise<unknown>>();
   /** What reaches into the guests of running VMs, beside {@link exec} and {@link run}. */
   readonly guests: VmGuests;
+  /** Host ports that lead to guests. */
+  readonly ports: VmPorts;
+  /** What guests may reach. */
+  readonly networks: VmNetworks;
   #opened: Promise<unknown> | undefined;
   #isOpen = false;
 
@@ -71,10 +77,13 @@ export class VmManager implements AsyncDisposable {
    */
   constructor(options: { readonly stateDir?: string | undefined } = {}) {
     this.#ctx = openContext(options.stateDir);
-    this.guests = new VmGuests(this.#ctx, {
+    const calls: ManagedCalls = {
       operate: (bounds, work) => this.#operate(bounds, work),
       whenOpen: (deadline) => this.#whenOpen(deadline),
-    });
+    };
+    this.guests = new VmGuests(this.#ctx, calls);
+    this.networks = new VmNetworks(this.#ctx, calls);
+    this.ports = new VmPorts(this.#ctx, calls);
   }
 
   get stateDir(): string {
@@ -185,7 +194,7 @@ export class VmManager implements AsyncDisposable {
 
   /** How to connect with SSH. @see sshAccess for what it throws. */
   async ssh(vmId: string, options?: WaitOptions): Promise<SshAccess> {
-    return this.#operate(options, () => sshAccess(this.#ctx, vmId));
+    return this.#operate(options, (rest) => sshAccess(this.#ctx, vmId, rest));
   }
 
   /** The status as recorded: no look at the host. @throws {VM_NOT_FOUND} */
@@ -205,18 +214,9 @@ export class VmManager implements AsyncDisposable {
     });
   }
 
-  /**
-   * The end of the guest's serial console; at most 1 MiB of it is kept.
-   *
-   * @param options `tail`: only the last so many lines.
-   * @throws {VM_NOT_FOUND}
-   */
-  async logs(vmId: string, options: { readonly tail?: number | undefined } = {}): Promise<string> {
-    const { directory } = decodeSpec(vmId, findVm(this.#ctx, vmId).spec);
-    const text = await readLog(directory, CONSOLE_LOG, LOG_LIMIT_BYTES);
-    if (options.tail === undefined) return text;
-    const lines = text.replace(/\n$/, "").split("\n");
-    return lines.slice(Math.max(0, lines.length - options.tail)).join("\n");
+  /** The guest's console, and what its network was refused. @see readVmLogs @throws {VM_NOT_FOUND} */
+  async logs(vmId: string, options?: LogOptions): Promise<string> {
+    return readVmLogs(decodeSpec(vmId, findVm(this.#ctx, vmId).spec).directory, options);
   }
 
   /** Brings records and host to agreement; see {@link ReconcileReport}. */

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { mountSchema } from "./mount-plan.js";
+import { egressSchema } from "./network-config.js";
 
 const format = z.enum(["raw", "qcow2"]);
 
@@ -51,9 +52,12 @@ export const vmSpecSchema = z
     growRoot: z.boolean(),
     /** No other VM of the state directory has it; the guest's address is made from it. */
     guestNumber: z.int(),
-    networkMode: z.enum(["none", "user"]),
-    ports: z.array(portForward),
-    /** Where its SSH server is reached; absent without the SSH channel. */
+    networkMode: z.enum(["none", "user", "tap"]),
+    /** What its guest may reach, in the words of whoever said it. */
+    egress: egressSchema.default("open"),
+    /** Of each direction, in megabits per second. */
+    rateLimitMbps: z.int().nullable().default(null),
+    /** Where its SSH server is reached; absent without the SSH channel. Its other ports are rows of their own. */
     ssh: portForward.optional(),
     /** In the order in which they are made. Records of older versions have none. */
     mounts: z.array(mountSchema).readonly().default([]),

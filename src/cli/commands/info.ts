@@ -50,6 +50,8 @@ function describe(vm: VMInfo): string {
     "disk mode": vm.diskMode,
     "disk size": vm.diskSizeMib === null ? null : `${vm.diskSizeMib} MiB`,
     network: vm.network,
+    egress: egressText(vm),
+    "rate limit": vm.rateLimitMbps === null ? null : `${vm.rateLimitMbps} Mbit/s`,
     ports: portsText(vm),
     mounts: vm.mounts.map((one) => `${one.hostPath}:${one.guestPath}${one.writable ? ":rw" : ""}`).join(", ") || null,
     ssh: vm.ssh === null ? null : `${vm.ssh.host}:${vm.ssh.port}`,
@@ -57,4 +59,9 @@ function describe(vm: VMInfo): string {
     created: vm.createdAt,
     updated: vm.updatedAt,
   });
+}
+
+function egressText({ network, egress }: VMInfo): string | null {
+  if (network === "none") return null;
+  return typeof egress === "string" ? egress : egress.allow.join(", ");
 }

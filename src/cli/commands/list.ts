@@ -3,6 +3,7 @@
 import { Option } from "commander";
 import type { VMInfo, VmStatus } from "../../index.js";
 import type { CommandModule } from "../command.js";
+import { portText } from "../output/port-text.js";
 import { age } from "../output/quantities.js";
 import { table } from "../output/table.js";
 
@@ -45,6 +46,7 @@ export function vmTable(vms: readonly VMInfo[]): string {
 
 /** E.g. `127.0.0.1:8080->80`. */
 export function portsText({ ports }: Pick<VMInfo, "ports">): string {
-  const address = (text: string) => (text.includes(":") ? `[${text}]` : text);
-  return ports.map(({ guest, host, hostAddress }) => `${address(hostAddress)}:${host}->${guest}`).join(", ");
+  return ports
+    .map(({ guest, host, hostAddress }) => `${portText({ hostAddress, hostPort: host })}->${guest}`)
+    .join(", ");
 }

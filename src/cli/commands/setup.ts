@@ -32,7 +32,12 @@ export const command: CommandModule<SetupCommandOptions> = {
 };
 
 /** The report as people read it. */
-export function setupText({ status, missing, unavailable, commands }: SetupReport): string {
+export function setupText(report: SetupReport): string {
+  const { tapNetwork } = report;
+  return [packagesText(report), ...(tapNetwork.length === 0 ? [] : ["", ...tapNetwork])].join("\n");
+}
+
+function packagesText({ status, missing, unavailable, commands }: SetupReport): string {
   const names = missing.map(({ name, purpose }) => `  ${name}: ${purpose}`);
   if (status === "ready") return "Nothing is missing.";
   if (status === "installed") return ["Installed:", ...names].join("\n");

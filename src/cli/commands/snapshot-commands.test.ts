@@ -190,6 +190,8 @@ describe("the other commands", () => {
       image: null,
       ports: [],
       mounts: [],
+      egress: "open",
+      rateLimitMbps: null,
       ssh: null,
       startedFrom,
     };

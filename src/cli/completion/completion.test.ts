@@ -19,7 +19,7 @@ describe("commandTree", () => {
 
   it("knows what options and arguments take", () => {
     const option = (path: string, flag: string) => node(path)?.options.find(({ flags }) => flags.includes(flag));
-    expect(option("run", "--network")?.value).toEqual({ kind: "words", words: ["none", "user"] });
+    expect(option("run", "--network")?.value).toEqual({ kind: "words", words: ["none", "user", "tap"] });
     expect(option("run", "--image")?.value).toEqual({ kind: "images" });
     expect(option("create", "--kernel")?.value).toEqual({ kind: "files" });
     expect(option("create", "--memory")?.value).toEqual({ kind: "none" });

@@ -15,6 +15,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   accel: "--accel",
   network: "--network",
   ports: "--port",
+  hostAddress: "--host-address",
   envVars: "--env",
   env: "--env",
   bootTimeoutMs: "--boot-timeout",
@@ -25,7 +26,17 @@ const OPTIONS: Readonly<Record<string, string>> = {
   name: "--name",
 };
 
+/** Fields inside others that have an option of their own. */
+const NESTED_OPTIONS: Readonly<Record<string, string>> = {
+  "network.egress.allow": "--allow",
+  "network.egress": "--egress",
+  "network.rateLimitMbps": "--rate-limit",
+  "egress.allow": "--allow",
+};
+
 /** @param field As an error names it, e.g. `"ports[0].guest"`. @returns The option, if it is set by one. */
 export function optionOfField(field: string): string | undefined {
-  return field.startsWith("--") ? field : OPTIONS[field.split(/[.[]/)[0] ?? ""];
+  if (field.startsWith("--")) return field;
+  const nested = Object.entries(NESTED_OPTIONS).find(([prefix]) => field.startsWith(prefix));
+  return nested?.[1] ?? OPTIONS[field.split(/[.[]/)[0] ?? ""];
 }

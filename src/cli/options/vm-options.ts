@@ -4,11 +4,12 @@ import { type Command, Option } from "commander";
 import type { VMConfig } from "../../index.js";
 import { collectText } from "./environment.js";
 import { collectMount, type Mount } from "./mount.js";
+import { addNetworkOptions, type NetworkOptions, networkConfig } from "./network.js";
 import { collectPort, type Port } from "./port.js";
 import { wholeNumber } from "./values.js";
 
 /** As commander gives them. */
-export interface VmOptions {
+export interface VmOptions extends NetworkOptions {
   readonly id?: string;
   readonly vcpus?: number;
   readonly memory?: number;
@@ -21,7 +22,6 @@ export interface VmOptions {
   readonly bootArgs?: string;
   readonly backend?: VMConfig["backend"];
   readonly accel?: VMConfig["accel"];
-  readonly network?: "none" | "user";
   readonly port?: readonly Port[];
   readonly mount?: readonly Mount[];
   readonly ssh?: boolean;
@@ -43,8 +43,8 @@ export function addVmOptions(command: Command): void {
     .option("--rootfs <file>", "root file system instead of the image's")
     .option("--boot-args <text>", "added to the kernel command line")
     .addOption(new Option("--backend <name>", "VMM to use").choices(["auto", "qemu", "firecracker"]))
-    .addOption(new Option("--accel <name>", "accelerator to use").choices(["auto", "kvm", "hvf", "tcg"]))
-    .addOption(new Option("--network <mode>", "network of the guest (default: user)").choices(["none", "user"]));
+    .addOption(new Option("--accel <name>", "accelerator to use").choices(["auto", "kvm", "hvf", "tcg"]));
+  addNetworkOptions(command);
   addPortOption(command);
   command
     .option(
@@ -88,7 +88,7 @@ export function vmConfig(options: VmOptions): VMConfig {
     bootArgs: options.bootArgs,
     backend: options.backend,
     accel: options.accel,
-    network: options.network,
+    network: networkConfig(options),
     ports: options.port,
     mounts: options.mount,
     commChannel: options.ssh === true ? "ssh" : undefined,

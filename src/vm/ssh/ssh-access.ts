@@ -1,12 +1,17 @@
 // What people need to use a VM with their own ssh, scp or sftp.
 
+import { Deadline, type WaitOptions } from "../../base/deadline.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { findVm } from "../claim.js";
 import type { VmContext } from "../context.js";
 import { guestAddress } from "../guest-access.js";
+import { ensurePorts } from "../ports/ensure-ports.js";
 import { decodeSpec } from "../vm-spec.js";
 import { knownHostsLine, readSshHostKey, sshClientFiles } from "./ssh-files.js";
 import { SSH_USER } from "./ssh-target.js";
+
+/** Longest wait for its port to be there again, where that is needed, in milliseconds. */
+const PORTS_TIMEOUT_MS = 30_000;
 
 /** How to connect to a VM's SSH server. */
 export interface SshAccess {
@@ -34,9 +39,10 @@ export interface SshAccess {
 /**
  * @throws {UNSUPPORTED} for a VM without the SSH channel.
  * @throws {VM_NOT_FOUND} @throws {INVALID_STATE} when the VM does not run, naming the call that helps.
- * @throws {STORAGE_FAILED}
+ * @throws {PORT_IN_USE} {NETWORK_FAILED} {BUSY} when its port had to be opened again and could not be.
+ * @throws {STORAGE_FAILED} {TIMEOUT} {ABORTED}
  */
-export async function sshAccess(ctx: VmContext, vmId: string): Promise<SshAccess> {
+export async function sshAccess(ctx: VmContext, vmId: string, options: WaitOptions = {}): Promise<SshAccess> {
   const row = findVm(ctx, vmId);
   const { ssh, directory } = decodeSpec(vmId, row.spec);
   if (ssh === undefined) {
@@ -46,6 +52,7 @@ export async function sshAccess(ctx: VmContext, vmId: string): Promise<SshAccess
     });
   }
   await guestAddress(ctx, row, { vmId, purpose: "give SSH access to" });
+  await ensurePorts(ctx, vmId, Deadline.from(options, PORTS_TIMEOUT_MS));
   const { publicKey } = await readSshHostKey(directory);
   const files = sshClientFiles(directory);
   return {

@@ -1,4 +1,5 @@
-// The host port that leads to a guest's SSH server: one forward more than those that the user has asked for.
+// The host port that leads to a guest's SSH server: one forward more than those that the user has asked for, served like
+// them.
 
 import type { PortForward } from "../../storage/port-store.js";
 
@@ -7,14 +8,3 @@ export type SshForward = PortForward;
 
 /** Port of the guest on which its SSH server listens. */
 export const SSH_GUEST_PORT = 22;
-
-/** All host ports of a VM: those that were asked for, and that of its SSH server. */
-export function forwardsOf({
-  ports,
-  ssh,
-}: {
-  readonly ports: readonly PortForward[];
-  readonly ssh?: SshForward | undefined;
-}): readonly PortForward[] {
-  return ssh === undefined ? ports : [...ports, ssh];
-}

@@ -8,14 +8,15 @@ import { startGuestSshServer } from "../../guest/ssh-server.js";
 import { readSshClientKey } from "./ssh-files.js";
 import type { SshForward } from "./ssh-forward.js";
 
+/** Nobody but the guest itself reaches it, and through the VM's host port this host. */
+const SSH_GUEST_ADDRESS = "127.0.0.1";
+
 /** Whose server, and what it needs. */
 export interface SshStart {
   readonly vmId: string;
   /** Of the VM's own files. */
   readonly directory: string;
   readonly forward: SshForward;
-  /** The guest's own addresses, with prefix length. */
-  readonly addresses: readonly string[];
 }
 
 /**
@@ -26,14 +27,13 @@ export interface SshStart {
  */
 export async function startSsh(
   connection: GuestConnection,
-  { vmId, directory, forward, addresses }: SshStart,
+  { vmId, directory, forward }: SshStart,
   deadline: Deadline,
 ): Promise<void> {
-  const address = addresses[0]?.split("/")[0];
-  if (address === undefined) throw new SmolVMError("INTERNAL", `VM "${vmId}" has the SSH channel and no address`);
   const { publicKey } = await readSshClientKey(directory);
   try {
-    await startGuestSshServer(connection, { address, port: forward.guestPort, clientKey: publicKey }, deadline);
+    const server = { address: SSH_GUEST_ADDRESS, port: forward.guestPort, clientKey: publicKey };
+    await startGuestSshServer(connection, server, deadline);
   } catch (error) {
     if (!(error instanceof GuestRefusal)) throw error;
     const { errno, guestMessage } = error;

@@ -16,6 +16,7 @@ import { CAPTURES_DIRECTORY, captureFiles, encodeCapture } from "../capture-spec
 import { HookRegistry } from "../command-hooks.js";
 import type { VmContext } from "../context.js";
 import { GuestChannels } from "../guest-channels.js";
+import { TapChecks } from "../tap-checks.js";
 import { encodeSpec, type VmSpec } from "../vm-spec.js";
 
 /** A context in a new directory; what it lacks, such as images, says so when it is used. */
@@ -34,6 +35,8 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
     hooks: new HookRegistry(),
     starts: new Slots(1),
     cache: () => scratchCacheStore(stateDir),
+    taps: missing,
+    tapChecks: new TapChecks(),
     close: missing,
     isClosed: () => false,
   };
@@ -60,7 +63,8 @@ export function specOf(ctx: VmContext, id: string, changes: Partial<VmSpec> = {}
     growRoot: false,
     guestNumber: 0,
     networkMode: "none",
-    ports: [],
+    egress: "open",
+    rateLimitMbps: null,
     mounts: [],
     machineId: "0".repeat(32),
     bootTimeoutMs: 1_000,

@@ -1,0 +1,35 @@
+// `smolvm port close`.
+
+import { invalidConfig } from "../../errors/invalid-config.js";
+import type { CommandModule } from "../command.js";
+import { wholeNumber } from "../options/values.js";
+import { portText } from "../output/port-text.js";
+
+interface PortCloseOptions {
+  readonly hostAddress?: string;
+}
+
+const DEFAULT_HOST_ADDRESS = "127.0.0.1";
+
+export const command: CommandModule<PortCloseOptions> = {
+  configure(command) {
+    command
+      .argument("<vm>", "id of the VM, whether it runs or not")
+      .argument("<host-port>", "port of this host")
+      .option("--host-address <address>", "address of this host that it listens on (default: 127.0.0.1)");
+  },
+
+  async run({ host, signal }, { args: [vmId = "", text = ""], options }) {
+    const hostPort = wholeNumber("host-port")(text);
+    const { SmolVM } = await host.loadSdk();
+    const vm = await SmolVM.fromId(vmId, { signal });
+    const isClosed = await vm.closePort(hostPort, { ...options, signal });
+    const { hostAddress = DEFAULT_HOST_ADDRESS } = options;
+    const data = { vmId, hostAddress, hostPort };
+    if (!isClosed) {
+      const expected = `a port of this host that leads to VM "${vmId}": see \`smolvm port list ${vmId}\``;
+      throw invalidConfig({ field: "host-port", value: portText(data), expected });
+    }
+    return { data, text: portText(data) };
+  },
+};

@@ -1,0 +1,97 @@
+// The network of a VM that runs: its guard obeys the policy on record, and is started again when it has died. While it
+// is dead nothing is carried. The caller holds the VM's claim.
+
+import { join } from "node:path";
+import { Deadline } from "../base/deadline.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import { type ControlAnswer, controlCall } from "../host/control-call.js";
+import { endProcessGroup } from "../host/end-process.js";
+import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
+import { CONTROL_NAME, guardDirectory } from "../network/guard-process.js";
+import { readHostNetwork } from "../network/host-network.js";
+import { enforcedPolicy } from "../network/network-plan.js";
+import { restartUserNetwork } from "../network/user-network.js";
+import type { VmRow } from "../storage/vm-store.js";
+import type { VmContext } from "./context.js";
+import { isLive } from "./lifecycle.js";
+import { liveProcess } from "./live-process.js";
+import type { NetworkStart } from "./network-start.js";
+import { NETWORK_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
+import { userNetworkOptions } from "./start-network.js";
+import { applyTapRules, restartTapGuard } from "./start-tap.js";
+import { decodeSpec, type VmSpec } from "./vm-spec.js";
+
+/** How long a guard that died may take to be there again, in milliseconds. */
+export const REPAIR_TIMEOUT_MS = 10_000;
+
+/**
+ * Makes the policy on record that in force, with the guard that runs or with a new one.
+ *
+ * @throws {UNSUPPORTED} when this host cannot enforce it; the old one is in force still.
+ * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {TIMEOUT} {ABORTED}
+ */
+export async function enforcePolicy(ctx: VmContext, network: NetworkStart): Promise<void> {
+  const { vmId, spec, deadline } = network;
+  if (spec.networkMode === "none") return;
+  if (spec.networkMode === "tap") await applyTapRules(ctx, network);
+  if ((await liveProcess(ctx, vmId, NETWORK_ROLE)) === undefined) return restartGuard(ctx, network);
+  const policy = enforcedPolicy(spec.egress, await readHostNetwork());
+  const path = join(guardDirectory(network.runtimeDir), CONTROL_NAME);
+  const answer = await controlCall(path, { op: "policy", policy }, deadline);
+  if (answer?.ok !== true) throw refused(vmId, answer);
+}
+
+function refused(vmId: string, answer: Extract<ControlAnswer, { ok: false }> | undefined): SmolVMError {
+  const reason = answer === undefined ? "its guard does not answer" : answer.message;
+  const isPermission = answer?.code === "EPERM";
+  return new SmolVMError(
+    isPermission ? "UNSUPPORTED" : "NETWORK_FAILED",
+    `Cannot change the network of VM "${vmId}": ${reason}`,
+    { details: { vmId, reason, ...(answer === undefined ? {} : { errno: answer.code }) } },
+  );
+}
+
+/** Ends the guard: until another one is started the guest reaches nothing. */
+export async function closeNetwork(ctx: VmContext, vmId: string): Promise<void> {
+  const guard = await liveProcess(ctx, vmId, NETWORK_ROLE);
+  if (guard !== undefined) await endProcessGroup(guard);
+}
+
+/**
+ * Brings what is on record into force for a VM that has a VMM.
+ *
+ * @throws As {@link enforcePolicy}.
+ */
+export async function enforceOnRecord(ctx: VmContext, row: VmRow, spec: VmSpec, deadline: Deadline): Promise<void> {
+  const runtimeDir = runtimeDirectory(ctx, row.id);
+  if (!isLive(row.status) || runtimeDir === undefined) return;
+  await enforcePolicy(ctx, { vmId: row.id, spec, runtimeDir, deadline });
+}
+
+/** After a program died in the middle of a change: what is on record is in force, or nothing is reached. */
+export async function finishNetworkChange(ctx: VmContext, row: VmRow): Promise<void> {
+  const spec = decodeSpec(row.id, row.spec);
+  await enforceOnRecord(ctx, row, spec, Deadline.after(REPAIR_TIMEOUT_MS)).catch(() => closeNetwork(ctx, row.id));
+}
+
+/** A guard that is not there yet. */
+interface RestartedGuard {
+  readonly pid: number;
+  readonly ready: Promise<void>;
+  /** Tells it which VMM it ends with, where it does not see that by itself. */
+  follow?(vmm: ProcessIdentity): Promise<void>;
+}
+
+/** Starts another guard for a VMM that runs, and waits until it works. */
+export async function restartGuard(ctx: VmContext, network: NetworkStart): Promise<void> {
+  const { vmId, spec } = network;
+  const started: RestartedGuard =
+    spec.networkMode === "tap"
+      ? await restartTapGuard(ctx, network)
+      : await restartUserNetwork(await userNetworkOptions(network));
+  const identity = await identifyProcess(started.pid);
+  if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
+  await started.ready;
+  const vmm = await liveProcess(ctx, vmId, VMM_ROLE);
+  if (vmm !== undefined) await started.follow?.(vmm);
+}

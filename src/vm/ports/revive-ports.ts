@@ -1,0 +1,35 @@
+// Brings the ports of a running VM back when a program comes to its guest and the process that serves them is dead.
+
+import type { Deadline } from "../../base/deadline.js";
+import type { VmRow } from "../../storage/vm-store.js";
+import type { VmContext } from "../context.js";
+import { ensurePorts } from "./ensure-ports.js";
+
+/** How long it may take, in milliseconds: whoever comes wants something else. */
+const REVIVE_TIMEOUT_MS = 10_000;
+/** Begins what `info().warnings` says of ports that could not be served again. */
+const WARNING = "The ports are not served: ";
+
+/**
+ * A failure is no reason to refuse the guest itself, unless the way to it is one of the ports; `info().warnings` says why.
+ *
+ * @param isNeeded Whether the caller's own way is one of the ports. Then it throws what {@link ensurePorts} throws.
+ */
+export async function revivePorts(ctx: VmContext, row: VmRow, isNeeded: boolean, deadline: Deadline): Promise<void> {
+  try {
+    await ensurePorts(ctx, row.id, deadline.atMost(REVIVE_TIMEOUT_MS));
+    if (row.warnings.some(isAboutPorts)) setWarning(ctx, row, []);
+  } catch (error) {
+    if (isNeeded || deadline.isAborted) throw error;
+    setWarning(ctx, row, [`${WARNING}${(error as Error).message}`]);
+  }
+}
+
+function isAboutPorts(warning: string): boolean {
+  return warning.startsWith(WARNING);
+}
+
+function setWarning(ctx: VmContext, row: VmRow, warnings: readonly string[]): void {
+  const now = ctx.store.vms.find(row.id)?.warnings ?? [];
+  ctx.store.vms.setWarnings(row.id, [...now.filter((warning) => !isAboutPorts(warning)), ...warnings]);
+}

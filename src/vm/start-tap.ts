@@ -1,0 +1,102 @@
+// The TAP network of one boot: device, rules and guard, and the same for a VM that runs already.
+
+import type { Deadline } from "../base/deadline.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
+import type { GuestInterface } from "../guest/configure.js";
+import { identifyProcess } from "../host/process-identity.js";
+import { type HostNetwork, readHostNetwork } from "../network/host-network.js";
+import { macAddressOf } from "../network/mac-address.js";
+import { enforcedPolicy, warningsOf } from "../network/network-plan.js";
+import { TAP_MTU_BYTES, type TapAddresses } from "../network/tap/addresses.js";
+import { type StartedTapGuard, startTapGuard } from "../network/tap/tap-guard.js";
+import type { TapOwner } from "../network/tap/tap-registry.js";
+import type { VmContext } from "./context.js";
+import { helperPath } from "./helper-programs.js";
+import type { NetworkStart, StartedNetwork } from "./network-start.js";
+import { refusalsPath } from "./refusals.js";
+import { NETWORK_ROLE, TAP_RESOURCE } from "./resources.js";
+
+/** Whose lease it is, host-wide. */
+export function tapOwner(ctx: VmContext, vmId: string): TapOwner {
+  return { stateDir: ctx.paths.stateDir, vmId };
+}
+
+/**
+ * Makes the device, puts the rules in force and starts the guard. The VMM may be started when this returns.
+ *
+ * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} What was made is on record.
+ */
+export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Promise<StartedNetwork> {
+  const { vmId, spec, deadline } = start;
+  const host = await readHostNetwork();
+  const policy = enforcedPolicy(spec.egress, host);
+  const macAddress = macAddressOf(vmId);
+  ctx.store.resources.plan(vmId, [TAP_RESOURCE]);
+  const request = { macAddress, policy, rateLimitMbps: spec.rateLimitMbps ?? undefined, hostNetworks: host.networks };
+  const owner = { owner: tapOwner(ctx, vmId), ownerUid: process.getuid?.() ?? 0 };
+  const addresses = await ctx.taps().setUp({ ...request, ...owner }, deadline);
+  const guard = await startGuard(start, addresses, policy);
+  const identity = await identifyProcess(guard.pid);
+  if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
+  return {
+    device: { link: { kind: "tap", device: addresses.device }, macAddress },
+    guest: guestOf(addresses, macAddress, host),
+    warnings: warningsOf(policy),
+    handOver: () => {},
+    follow: guard.follow,
+    ready: guard.ready,
+  };
+}
+
+/**
+ * Puts the rules of the policy on record in force, in one transaction.
+ *
+ * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} The old rules hold.
+ */
+export async function applyTapRules(ctx: VmContext, { vmId, spec, deadline }: NetworkStart): Promise<void> {
+  const policy = enforcedPolicy(spec.egress, await readHostNetwork());
+  await ctx.taps().update(tapOwner(ctx, vmId), policy, deadline);
+}
+
+/** Starts another guard for a device that is there. */
+export async function restartTapGuard(ctx: VmContext, start: NetworkStart): Promise<StartedTapGuard> {
+  const addresses = ctx.taps().addressesOf(tapOwner(ctx, start.vmId));
+  if (addresses === undefined) {
+    throw new SmolVMError("NETWORK_FAILED", `Cannot mend the network of VM "${start.vmId}": its TAP device is gone`, {
+      details: { vmId: start.vmId },
+      hint: "Stop and start the VM.",
+    });
+  }
+  return startGuard(start, addresses, enforcedPolicy(start.spec.egress, await readHostNetwork()));
+}
+
+/** Whether a VM's device and rules are as they were made. @throws {TIMEOUT} {ABORTED} */
+export function isTapInForce(ctx: VmContext, vmId: string, deadline: Deadline): Promise<boolean> {
+  return ctx.taps().isInForce(tapOwner(ctx, vmId), deadline);
+}
+
+/** Writes the rules again where somebody has removed them. @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} */
+export async function mendTapRules(ctx: VmContext, vmId: string, deadline: Deadline): Promise<void> {
+  if (!(await isTapInForce(ctx, vmId, deadline))) await ctx.taps().repair(deadline);
+}
+
+function startGuard(
+  { spec, runtimeDir, deadline }: NetworkStart,
+  addresses: TapAddresses,
+  policy: ReturnType<typeof enforcedPolicy>,
+): Promise<StartedTapGuard> {
+  const paths = { guardPath: helperPath("tapguard"), refusalsPath: refusalsPath(spec.directory) };
+  return startTapGuard({ dir: runtimeDir, addresses, policy, ...paths, deadline });
+}
+
+function guestOf({ guest, gateway, prefix }: TapAddresses, macAddress: string, host: HostNetwork): GuestInterface {
+  const hasDns = host.resolvConf.nameservers.length > 0;
+  return {
+    macAddress,
+    addresses: [`${guest}/${prefix}`],
+    gateways: [gateway],
+    dnsServers: hasDns ? [gateway] : [],
+    dnsSearch: hasDns ? host.resolvConf.search : [],
+    mtu: TAP_MTU_BYTES,
+  };
+}
