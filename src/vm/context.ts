@@ -5,6 +5,7 @@ import type { HostPaths } from "../host/paths.js";
 import type { ImageStore } from "../images/image-store.js";
 import type { TapNetworks } from "../network/tap/tap-networks.js";
 import type { CacheStore } from "../storage/cache-store.js";
+import type { LeaseStore } from "../storage/lease-store.js";
 import type { Store } from "../storage/store.js";
 import type { HookRegistry } from "./command-hooks.js";
 import type { GuestChannels } from "./guest-channels.js";
@@ -23,7 +24,7 @@ export interface VmContext {
   /** Opened when first needed. */
   cache(): CacheStore;
   /** The TAP networks of this network namespace, whosever VMs they are. Opened when first needed. */
-  taps(): TapNetworks;
+  taps(): { readonly networks: TapNetworks; readonly leases: LeaseStore };
   readonly tapChecks: TapChecks;
   close(): void;
   isClosed(): boolean;

@@ -40,12 +40,10 @@ export function openContext(stateDir?: string): VmContext {
   });
   const store = new Store(paths.stateDir);
   const channels = new GuestChannels(store);
-  let leases: LeaseStore | undefined;
-  let tapNetworks: TapNetworks | undefined;
+  let opened: ReturnType<VmContext["taps"]> | undefined;
   const taps = () => {
-    leases ??= new LeaseStore(NETWORK_DIRECTORY, { leases: TAP_LEASES });
-    tapNetworks ??= new TapNetworks(leases);
-    return tapNetworks;
+    opened ??= openTaps();
+    return opened;
   };
   let isClosed = false;
   const close = () => {
@@ -54,10 +52,15 @@ export function openContext(stateDir?: string): VmContext {
     store.close();
     cacheStore?.close();
     // What this program has removed may still be on its way out.
-    void tapNetworks?.settled().then(() => leases?.close());
+    void opened?.networks.settled().then(() => opened?.leases.close());
   };
   const starts = new Slots(Math.max(LEAST_STARTS, availableParallelism()));
   const hooks = new HookRegistry();
   const parts = { paths, store, images, channels, hooks, starts, tapChecks: new TapChecks() };
   return { ...parts, cache, taps, close, isClosed: () => isClosed };
+}
+
+function openTaps(): ReturnType<VmContext["taps"]> {
+  const leases = new LeaseStore(NETWORK_DIRECTORY, { leases: TAP_LEASES });
+  return { leases, networks: new TapNetworks(leases) };
 }

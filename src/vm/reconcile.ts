@@ -7,6 +7,7 @@ import { isAlive } from "../host/process-identity.js";
 import { sweepCaptures } from "./captures.js";
 import type { VmContext } from "./context.js";
 import { VMS_DIRECTORY } from "./make-vm.js";
+import { reconcileTaps } from "./reconcile-taps.js";
 import { refreshVm } from "./refresh-vm.js";
 
 /** What a reconcile did with one thing. */
@@ -26,7 +27,8 @@ export interface ReconcileReport {
   readonly skipped: readonly ReconcileItem[];
 }
 
-export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
+/** @param options `tables`: also remove the rules of TAP networks where no VM needs them. Default false. */
+export async function reconcile(ctx: VmContext, options: { readonly tables?: boolean } = {}): Promise<ReconcileReport> {
   const report = { cleaned: [] as ReconcileItem[], failed: [] as ReconcileItem[], skipped: [] as ReconcileItem[] };
   for (const { id: subject } of ctx.store.vms.list()) {
     // Read anew: cleaning up after the ones before may have taken a while.
@@ -45,6 +47,12 @@ export async function reconcile(ctx: VmContext): Promise<ReconcileReport> {
     } catch (error) {
       report.failed.push({ subject, what: describeFailure(error) });
     }
+  }
+  try {
+    const networks = await reconcileTaps(ctx, options);
+    for (const subject of networks) report.cleaned.push({ subject, what: "had a TAP network and is gone" });
+  } catch (error) {
+    report.failed.push({ subject: "TAP networks", what: describeFailure(error) });
   }
   const { removed, failed } = await sweepCaptures(ctx);
   for (const { id: subject, isComplete } of removed) {

@@ -39,7 +39,7 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
   if (graceMs > 0) await settleAll(vmms.map((resource) => end(resource, graceMs)));
   await settleAll([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
   if (resources.some(({ kind }) => kind === TAP_RESOURCE.kind)) {
-    await ctx.taps().tearDown({ stateDir: ctx.paths.stateDir, vmId }, Deadline.after(TAP_TIMEOUT_MS));
+    await ctx.taps().networks.tearDown({ stateDir: ctx.paths.stateDir, vmId }, Deadline.after(TAP_TIMEOUT_MS));
     ctx.store.resources.forget(vmId, TAP_RESOURCE);
   }
   for (const name of runtimeDirs) {

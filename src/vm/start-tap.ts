@@ -34,7 +34,7 @@ export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Prom
   ctx.store.resources.plan(vmId, [TAP_RESOURCE]);
   const request = { macAddress, policy, rateLimitMbps: spec.rateLimitMbps ?? undefined, hostNetworks: host.networks };
   const owner = { owner: tapOwner(ctx, vmId), ownerUid: process.getuid?.() ?? 0 };
-  const addresses = await ctx.taps().setUp({ ...request, ...owner }, deadline);
+  const addresses = await ctx.taps().networks.setUp({ ...request, ...owner }, deadline);
   const guard = await startGuard(start, addresses, policy);
   const identity = await identifyProcess(guard.pid);
   if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
@@ -55,12 +55,12 @@ export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Prom
  */
 export async function applyTapRules(ctx: VmContext, { vmId, spec, deadline }: NetworkStart): Promise<void> {
   const policy = enforcedPolicy(spec.egress, await readHostNetwork());
-  await ctx.taps().update(tapOwner(ctx, vmId), policy, deadline);
+  await ctx.taps().networks.update(tapOwner(ctx, vmId), policy, deadline);
 }
 
 /** Starts another guard for a device that is there. */
 export async function restartTapGuard(ctx: VmContext, start: NetworkStart): Promise<StartedTapGuard> {
-  const addresses = ctx.taps().addressesOf(tapOwner(ctx, start.vmId));
+  const addresses = ctx.taps().networks.addressesOf(tapOwner(ctx, start.vmId));
   if (addresses === undefined) {
     throw new SmolVMError("NETWORK_FAILED", `Cannot mend the network of VM "${start.vmId}": its TAP device is gone`, {
       details: { vmId: start.vmId },
@@ -72,12 +72,12 @@ export async function restartTapGuard(ctx: VmContext, start: NetworkStart): Prom
 
 /** Whether a VM's device and rules are as they were made. @throws {TIMEOUT} {ABORTED} */
 export function isTapInForce(ctx: VmContext, vmId: string, deadline: Deadline): Promise<boolean> {
-  return ctx.taps().isInForce(tapOwner(ctx, vmId), deadline);
+  return ctx.taps().networks.isInForce(tapOwner(ctx, vmId), deadline);
 }
 
 /** Writes the rules again where somebody has removed them. @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} */
 export async function mendTapRules(ctx: VmContext, vmId: string, deadline: Deadline): Promise<void> {
-  if (!(await isTapInForce(ctx, vmId, deadline))) await ctx.taps().repair(deadline);
+  if (!(await isTapInForce(ctx, vmId, deadline))) await ctx.taps().networks.repair(deadline);
 }
 
 function startGuard(

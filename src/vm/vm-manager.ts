@@ -221,7 +221,7 @@ export class VmManager implements AsyncDisposable {
 
   /** Brings records and host to agreement; see {@link ReconcileReport}. */
   async reconcile(): Promise<ReconcileReport> {
-    return reconcile(this.#ctx);
+    return reconcile(this.#ctx, { tables: true });
   }
 
   /** Checks the host. @see diagnoseHost */

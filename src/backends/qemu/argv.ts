@@ -115,8 +115,5 @@ function networkOptions(network: MachineSpec["network"]): string[] {
   if (network === undefined) return [];
   const { link, macAddress } = network;
   if (link === undefined) return ["-device", `virtio-net-device,mac=${macAddress}`];
-  return [
-    ...["-netdev", netdev(link)],
-    ...["-device", `virtio-net-device,netdev=net0,mac=${macAddress}`],
-  ];
+  return [...["-netdev", netdev(link)], ...["-device", `virtio-net-device,netdev=net0,mac=${macAddress}`]];
 }

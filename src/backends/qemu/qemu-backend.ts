@@ -27,6 +27,7 @@ import type {
 } from "../backend.js";
 import { laneSocket, MONITOR_SOCKET, machineArgv } from "./argv.js";
 import { captureMachine } from "./capture.js";
+import { confinedArgv } from "./confine.js";
 import { freezeMachine, makeFile } from "./device-state.js";
 import { qemuFeatures } from "./features.js";
 import { identifyQemu } from "./identify.js";
@@ -72,7 +73,7 @@ export class QemuBackend implements Backend {
     if (machine.memory.from === "recording") await makeFile(machine.memory.path);
     const devices = await openDevices(machine.memory);
     try {
-      const child = await spawnProgram(machineArgv(qemuProgram(), machine), {
+      const child = await spawnProgram(confinedArgv(machineArgv(qemuProgram(), machine)), {
         // In the order of OWN_LANE_FD, DEVICES_FD and NETWORK_FD.
         stdio: ["ignore", outputs.console, outputs.messages, "pipe", devices?.fd ?? "ignore", socketOf(machine)],
         detached: true,

@@ -1,5 +1,5 @@
 // Whose rights does the VMM have? QEMU runs as the user who calls: a guest that breaks out of it has those rights, as
-// far as QEMU's seccomp filter leaves them.
+// far as QEMU's seccomp filter leaves them, and under root without its capabilities (backends/qemu/confine.ts).
 
 import type { CheckContext, CheckResult, HostCheck } from "./check.js";
 
@@ -15,7 +15,8 @@ async function checkVmmUser({ isRoot }: CheckContext): Promise<CheckResult> {
   if (!isRoot) return { status: "ok", found: "QEMU runs as you, without root's rights" };
   return {
     status: "warn",
-    found: "this program is root, so QEMU is root too, inside its seccomp filter",
+    found:
+      "this program is root, so QEMU is root too, without capabilities for more than files, inside its seccomp filter",
     remedy: "Use SmolVM as an ordinary user.",
   };
 }

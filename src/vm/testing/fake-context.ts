@@ -19,6 +19,11 @@ import { GuestChannels } from "../guest-channels.js";
 import { TapChecks } from "../tap-checks.js";
 import { encodeSpec, type VmSpec } from "../vm-spec.js";
 
+/** There are none, and none can be made. */
+const NO_TAPS = { leases: { held: () => [] }, networks: { reclaim: async () => [] } } as unknown as ReturnType<
+  VmContext["taps"]
+>;
+
 /** A context in a new directory; what it lacks, such as images, says so when it is used. */
 export function fakeContext(stateDir = scratchDirectory()): VmContext {
   const store = scratchStore(stateDir);
@@ -35,7 +40,7 @@ export function fakeContext(stateDir = scratchDirectory()): VmContext {
     hooks: new HookRegistry(),
     starts: new Slots(1),
     cache: () => scratchCacheStore(stateDir),
-    taps: missing,
+    taps: () => NO_TAPS,
     tapChecks: new TapChecks(),
     close: missing,
     isClosed: () => false,
