@@ -28,6 +28,12 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
     /^example-db: running \(\w+\), pid \d+$/m,
     /^reconcile: 0 cleaned, 0 failed$/m,
   ],
+  network: [
+    /^the guest is told: SmolVM$/m,
+    /^refused http to evil\.example\.com:80 .* would permit it$/m,
+    /^refused tcp to 192\.0\.2\.1:25: no entry of allow covers it; .*$/m,
+    /^the guest serves: its name$/m,
+  ],
   pool: [
     /^6 \* 7 = 42$/m,
     /^2 \*\* 20 = 1048576$/m,
