@@ -12,10 +12,11 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
+import { createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Backend, CaptureTarget, MachineSpec } from "../../src/backends/backend.js";
+import { listenOn } from "../../src/network/listening-socket.js";
 import { BACKEND_NAMES, backendFor, Deadline } from "../support/smolvm.js";
 import { testState } from "../support/state.js";
 import { eventually, pause, rejection } from "../support/wait.js";
@@ -35,7 +36,7 @@ function contract(backend: Backend) {
 
   beforeAll(async () => {
     template.withoutNetwork = await makeTemplate(undefined);
-    template.withNetwork = await makeTemplate({ socketPath: undefined, macAddress: "52:54:00:00:00:01" });
+    template.withNetwork = await makeTemplate({ link: undefined, macAddress: "52:54:00:00:00:01" });
   });
   afterEach(() => group.endAll());
   afterAll(() => group.removeFiles());
@@ -238,7 +239,7 @@ function contract(backend: Backend) {
 
   it("ends, and does not run on, when image and machine do not fit", async () => {
     const { spec } = await restore();
-    expect(backend.shapeOf({ ...spec, network: { socketPath: undefined, macAddress: "52:54:00:00:00:01" } })).not.toBe(
+    expect(backend.shapeOf({ ...spec, network: { link: undefined, macAddress: "52:54:00:00:00:01" } })).not.toBe(
       backend.shapeOf(spec),
     );
     const misfit = restore(template.withNetwork);
@@ -248,17 +249,20 @@ function contract(backend: Backend) {
   it("gives a machine from an image a network that was not there before", async () => {
     const socketPath = `${group.place()}.sock`;
     const seen: Buffer[] = [];
-    const server = createServer((socket) => {
-      socket.on("error", () => {});
-      socket.on("data", (bytes) => {
-        seen.push(bytes);
-        socket.write(arpAnswer());
-      });
-    });
-    server.listen(socketPath);
+    const socket = await listenOn(socketPath, `${socketPath}.new`);
+    const macAddress = "52:54:00:00:00:02";
+    let peer: Socket | undefined;
     try {
-      const network = { socketPath, macAddress: "52:54:00:00:00:02" };
-      const machine = await restore(template.withNetwork, { network });
+      const network = { link: { kind: "socket" as const, fd: socket.fd }, macAddress };
+      const machine = await restore(template.withNetwork, { network }).finally(() => socket.handOver());
+      const connectPeer = () => {
+        peer = createConnection(socketPath).on("error", () => {});
+        peer.on("data", (bytes) => {
+          seen.push(bytes);
+          peer?.write(arpAnswer());
+        });
+      };
+      connectPeer();
       // Nothing is announced before the guest knows who it is.
       await pause(300);
       expect(seen).toEqual([]);
@@ -272,11 +276,21 @@ function contract(backend: Backend) {
       });
       expect(neighbour).toContain("02:00:00:00:00:99");
       expect(Buffer.concat(seen).includes(Buffer.from("525400000002", "hex"))).toBe(true);
+      // Whoever carries its frames may go, and another one may come.
+      peer?.destroy();
+      seen.length = 0;
+      await machine.sh("ip neighbour flush dev eth0");
+      connectPeer();
+      const again = await eventually(async () => {
+        const line = await machine.sh(`bash -c '${asking}'`);
+        return line.includes("lladdr") ? line : undefined;
+      });
+      expect(again).toContain("02:00:00:00:00:99");
       // A copy has the network device too.
-      const copy = await restore(await group.capture(machine), { network });
+      const copy = await restore(await group.capture(machine), { network: { link: undefined, macAddress } });
       expect(await copy.sh("cat /sys/class/net/eth0/address")).toBe("52:54:00:00:00:02");
     } finally {
-      server.close();
+      peer?.destroy();
     }
   });
 }

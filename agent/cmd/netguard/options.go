@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"smolvm.dev/agent/internal/netguard"
+	"smolvm.dev/agent/internal/privilege"
 )
 
 const (
@@ -27,33 +27,20 @@ type options struct {
 	control                      string
 	policyFd, denialsFd, readyFd int
 	probe                        bool
-	runAs                        *identity
+	runAs                        privilege.Identity
 	config                       netguard.Config
 }
 
-type identity struct{ uid, gid int }
-
 // become gives up root for good, and with it every capability.
 func (o *options) become() error {
-	if o.runAs == nil {
-		return nil
-	}
-	err := syscall.Setgroups(nil)
-	if err == nil {
-		err = syscall.Setgid(o.runAs.gid)
-	}
-	if err == nil {
-		err = syscall.Setuid(o.runAs.uid)
-	}
-	if err != nil {
-		// Not %w: EPERM has a meaning of its own here.
-		return fmt.Errorf("cannot become uid %d: %v", o.runAs.uid, err)
+	if err := privilege.Drop(o.runAs); err != nil {
+		return fmt.Errorf("%v", err) // Not %w: EPERM has a meaning of its own here.
 	}
 	return nil
 }
 
 func parse(args []string) (options, error) {
-	var o options
+	o := options{runAs: privilege.Nobody}
 	var mbps float64
 	flags := flag.NewFlagSet("netguard", flag.ContinueOnError)
 	flags.StringVar(&o.socket, "socket", "", "`path` of the unix socket on which the VMM listens")
@@ -82,13 +69,9 @@ func parse(args []string) (options, error) {
 	})
 	flags.Func("gateway", "gateway `address`", parseIP(&o.config.Gateway))
 	flags.Func("dns", "`address` on which DNS is answered", parseIP(&o.config.DNS))
-	flags.Func("runas", "`uid:gid` to become first", func(text string) error {
-		var id identity
-		if n, err := fmt.Sscanf(text, "%d:%d", &id.uid, &id.gid); n != 2 || err != nil || id.uid <= 0 || id.gid <= 0 {
-			return errors.New("not a positive uid:gid")
-		}
-		o.runAs = &id
-		return nil
+	flags.Func("runas", "`uid:gid` that root becomes first (default: nobody)", func(text string) (err error) {
+		o.runAs, err = privilege.Parse(text)
+		return err
 	})
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -67,6 +67,9 @@ func run(o options) error {
 	if err := privilege.Drop(o.runAs); err != nil {
 		return err
 	}
+	if err := privilege.ShutOut(); err != nil {
+		return err
+	}
 	door, err := listenControl(o.control)
 	if err != nil {
 		return fmt.Errorf("cannot make the control socket: %w", err)

@@ -70,6 +70,9 @@ func run(o options) error {
 	if err := privilege.Drop(o.runAs); err != nil {
 		return err
 	}
+	if err := privilege.ShutOut(); err != nil {
+		return err
+	}
 	policy, err := readPolicy(inherit(o.policyFd, "policy"))
 	if err != nil {
 		return err

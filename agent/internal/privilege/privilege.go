@@ -68,14 +68,19 @@ func Drop(to Identity) error {
 	if err := keepOnly(); err != nil {
 		return err
 	}
-	// No core file, and no other process of this user reads our memory or takes our descriptors.
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0); errno != 0 {
-		return fmt.Errorf("cannot shut out debuggers: %w", errno)
-	}
 	if isRoot() {
 		return errors.New("still root")
 	}
 	return checkKept(0)
+}
+
+// ShutOut keeps other processes of this user from our memory and descriptors, and leaves no core file. A program that has
+// done this cannot make user namespaces: what is below /proc/PID of its children is root's.
+func ShutOut() error {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0); errno != 0 {
+		return fmt.Errorf("cannot shut out debuggers: %w", errno)
+	}
+	return nil
 }
 
 // Limit keeps the user, and of its capabilities only these: for what works on files that are its user's. A program that
