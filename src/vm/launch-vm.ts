@@ -8,11 +8,11 @@ import { Phases } from "../base/phases.js";
 import { configureGuest, type GuestSettings } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
 import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
-import { MTU_BYTES } from "../network/network-plan.js";
 import { type Boot, bootError } from "./boot-error.js";
 import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
 import { readEnvironment } from "./environment-file.js";
+import { guestMtu } from "./guest-mtu.js";
 import { startServices } from "./guest-services.js";
 import { helperPath } from "./helper-programs.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
@@ -205,7 +205,7 @@ async function guestSettings(
       gateways: [],
       dnsServers: [],
       dnsSearch: [],
-      mtu: MTU_BYTES,
+      mtu: guestMtu(spec),
       macAddress: UNPLUGGED_MAC,
     };
     return {

@@ -16,6 +16,7 @@ import type { Template, TemplateDamage } from "../images/template-store.js";
 import { attemptBoot, BOOT_ATTEMPTS, type BootableVm, type BootOptions, verifyBootFiles } from "./boot-attempts.js";
 import { appendToConsole } from "./console-log.js";
 import type { VmContext } from "./context.js";
+import { guestMtu } from "./guest-mtu.js";
 import { programVersion } from "./helper-programs.js";
 import { isBootedFrom } from "./is-booted-from.js";
 import { launchVm, machineOf } from "./launch-vm.js";
@@ -81,7 +82,16 @@ async function templateKey(ctx: VmContext, { vmId, spec }: BootableVm): Promise<
   const files = [spec.kernelPath, spec.initrdPath, spec.disk.mode === "isolated" ? spec.disk.basePath : ""];
   const identities = await Promise.all(files.map((path) => identityOf(ctx, path)));
   const version = `${TEMPLATE_VERSION} ${programVersion()}`;
-  return JSON.stringify([version, spec.backend, spec.vmm, shape, spec.growRoot, ...identities, WARM_UP]);
+  return JSON.stringify([
+    version,
+    spec.backend,
+    spec.vmm,
+    shape,
+    spec.growRoot,
+    guestMtu(spec),
+    ...identities,
+    WARM_UP,
+  ]);
 }
 
 /** Paths inside the cache name their content; a user's own file may change under its name. */

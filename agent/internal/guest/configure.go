@@ -63,6 +63,14 @@ func (m *Machine) apply(s *settings) {
 		s.warn("raise the generation", m.Identity.generation.raise())
 		s.warn("renew the boot id", m.Identity.renewBootID())
 	}
+	// Beside the files: on a second processor the one costs nothing while the other is done.
+	connected := make(chan struct{})
+	go func() {
+		defer close(connected)
+		if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
+			m.Network.apply(s)
+		}
+	}()
 	if s.environment != nil {
 		m.Starter.Environment.Set(s.environment)
 		if !s.isCopy {
@@ -78,15 +86,13 @@ func (m *Machine) apply(s *settings) {
 	if s.sshPrivate != "" || s.sshPublic != "" {
 		s.warn("set the SSH host key", m.Identity.ssh.set(s.sshPrivate, s.sshPublic, s.untouched))
 	}
-	if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
-		m.Network.apply(s)
-	}
 	if len(s.nameServers) > 0 || len(s.search) > 0 {
 		s.warn("write "+resolverFile, m.Identity.write(resolverFile, s.resolver(), 0o644))
 	}
 	if s.growRoot {
 		s.warn("grow the root file system", growRoot())
 	}
+	<-connected
 }
 
 func (m *Machine) applyHostname(s *settings) {

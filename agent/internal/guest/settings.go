@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"smolvm.dev/agent/internal/command"
 	"smolvm.dev/agent/internal/frame"
@@ -27,13 +28,17 @@ type settings struct {
 	sshPublic   string // one line
 	warm        bool   // run something beside this, because whoever comes next will
 	isCopy      bool
+	mu          sync.Mutex
 	warnings    []string
 	// untouched: since settle nothing has run in this machine but the agent, so what it knows still holds.
 	untouched bool
 }
 
+// warn may be called by several goroutines.
 func (s *settings) warn(what string, err error) {
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.warnings = append(s.warnings, "Cannot "+what+": "+err.Error())
 	}
 }
