@@ -9,12 +9,8 @@ import (
 	"time"
 )
 
-const (
-	// idleWait ends a connection that carries nothing.
-	idleWait = 15 * time.Minute
-	// copyBuffer is in bytes; each connection has two.
-	copyBuffer = 32 << 10
-)
+// copyBuffer is in bytes; each connection has two.
+const copyBuffer = 32 << 10
 
 // carry copies both ways until both sides have ended, one has failed, or nothing has moved for long.
 func (c *connection) carry() {
@@ -23,17 +19,18 @@ func (c *connection) carry() {
 	ended := make(chan struct{}, 2)
 	go func() { c.send(); ended <- struct{}{} }()
 	go func() { c.receive(); ended <- struct{}{} }()
-	idle := time.NewTimer(idleWait)
+	wait := c.proxy.idleWait
+	idle := time.NewTimer(wait)
 	defer idle.Stop()
 	for running := 2; running > 0; {
 		select {
 		case <-ended:
 			running--
 		case <-idle.C:
-			left := idleWait - (time.Since(c.begun) - time.Duration(c.active.Load()))
+			left := wait - (time.Since(c.begun) - time.Duration(c.active.Load()))
 			if left <= 0 {
 				c.end()
-				left = idleWait
+				left = wait
 			}
 			idle.Reset(left)
 		}

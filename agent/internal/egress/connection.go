@@ -34,7 +34,7 @@ type connection struct {
 
 // readName reads until it knows what the client wants.
 func (c *connection) readName() *refusal {
-	_ = c.client.SetDeadline(time.Now().Add(headWait))
+	_ = c.client.SetDeadline(time.Now().Add(c.proxy.headWait))
 	buffer := make([]byte, firstRead)
 	for need := 1; ; {
 		for len(c.read) < need {
@@ -142,7 +142,8 @@ func (c *connection) refuse(r *refusal) {
 	}
 	text := "cannot reach " + what + ": " + r.detail
 	if r.Rule != RuleNone {
-		if r.Rule == RuleNoName { // An entry for the address would keep the connection away from here.
+		if r.Rule == RuleNoName || r.Rule == RuleNotAllowed {
+			// An entry for the address would keep the connection away from here.
 			r.Allow = addressEntry(c.original.Addr(), c.original.Port())
 		}
 		text = r.text(what, r.detail)

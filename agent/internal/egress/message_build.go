@@ -63,7 +63,8 @@ func appendOption(message []byte, size uint16, dnssecOK bool, data []byte) []byt
 	return append(append(message, header[:]...), data...)
 }
 
-// addressQuestion asks for the IPv4 addresses of a name, which isName holds for.
+// addressQuestion asks for the IPv4 addresses of a name, which isName holds for. Without EDNS, as glibc does: every
+// resolver knows that, and a long answer comes by TCP.
 func addressQuestion(name string) *question {
 	wire := []byte{}
 	for start, i := 0, 0; i <= len(name); i++ {
@@ -72,5 +73,5 @@ func addressQuestion(name string) *question {
 			start = i + 1
 		}
 	}
-	return &question{name: name, wire: append(wire, 0, 0, typeA, 0, classIN), kind: typeA, class: classIN, edns: true}
+	return &question{name: name, wire: append(wire, 0, 0, typeA, 0, classIN), kind: typeA, class: classIN}
 }

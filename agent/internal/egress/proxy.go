@@ -15,6 +15,8 @@ const (
 	headLimit = 16 << 10
 	// headWait bounds the time for it.
 	headWait = 10 * time.Second
+	// idleWait ends a connection that carries nothing.
+	idleWait = 15 * time.Minute
 	// dialWait bounds the connecting, to all addresses together.
 	dialWait = 10 * time.Second
 	// dialAddresses is how many addresses of a name are tried.
@@ -32,6 +34,8 @@ type Proxy struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 
+	headWait, idleWait time.Duration // shorter in tests
+
 	mu          sync.Mutex
 	connections map[*connection]struct{}
 }
@@ -39,7 +43,7 @@ type Proxy struct {
 // NewProxy makes one that asks the resolver.
 func NewProxy(rules *Rules, resolver *Resolver, denials *Denials) *Proxy {
 	p := &Proxy{rules: rules, denials: denials, Dial: (&net.Dialer{}).DialContext, Lookup: resolver.Lookup,
-		connections: map[*connection]struct{}{}}
+		headWait: headWait, idleWait: idleWait, connections: map[*connection]struct{}{}}
 	rules.OnChange(p.CloseRefused)
 	return p
 }

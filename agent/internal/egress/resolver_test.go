@@ -12,120 +12,6 @@ import (
 	"testing"
 )
 
-// dnsServer is a resolver of the host, on loopback: answer makes a message of a question.
-func dnsServer(t testing.TB, answer func(network string, query []byte) []byte) netip.AddrPort {
-	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := netip.MustParseAddrPort(udp.LocalAddr().String())
-	tcp, err := net.Listen("tcp", address.String())
-	if err != nil {
-		t.Skip("the port is not free for TCP: ", err)
-	}
-	t.Cleanup(func() { _ = udp.Close(); _ = tcp.Close() })
-	go func() {
-		buffer := make([]byte, 4096)
-		for {
-			n, from, err := udp.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			if message := answer("udp", append([]byte(nil), buffer[:n]...)); message != nil {
-				_, _ = udp.WriteTo(message, from)
-			}
-		}
-	}()
-	go func() {
-		_ = acceptAll(tcp, func(conn net.Conn) {
-			go func() {
-				defer conn.Close()
-				for {
-					query, err := readMessage(conn, 4096)
-					if err != nil {
-						return
-					}
-					if message := answer("tcp", query); message == nil || writeMessage(conn, message) != nil {
-						return
-					}
-				}
-			}()
-		})
-	}()
-	return address
-}
-
-func closedPort(t testing.TB) netip.AddrPort {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	return netip.MustParseAddrPort(conn.LocalAddr().String())
-}
-
-func wire(name string) []byte {
-	var out []byte
-	for _, label := range strings.Split(name, ".") {
-		out = append(append(out, byte(len(label))), label...)
-	}
-	return append(out, 0)
-}
-
-func ask(id uint16, name string, kind uint16, size uint16) []byte {
-	q := &question{wire: append(wire(name), byte(kind>>8), byte(kind), 0, classIN), edns: size > 0}
-	return q.query(id, size)
-}
-
-// answerTo answers a question with records, each built by rr.
-func answerTo(query []byte, rcode byte, records ...[]byte) []byte {
-	_, end, _ := readName(query, headerSize)
-	message := append([]byte(nil), query[:end+4]...)
-	message[2], message[3] = flagResponse|flagWanted, flagAvailable|rcode
-	message[7], message[11] = byte(len(records)), 0
-	for _, record := range records {
-		message = append(message, record...)
-	}
-	return message
-}
-
-func rr(name string, kind uint16, data ...byte) []byte {
-	out := append(wire(name), byte(kind>>8), byte(kind), 0, classIN, 0, 0, 0, 60, byte(len(data)>>8), byte(len(data)))
-	return append(out, data...)
-}
-
-func rules(t testing.TB, policy string, resolvers ...netip.AddrPort) *Rules {
-	t.Helper()
-	var quoted []string
-	for _, server := range resolvers {
-		quoted = append(quoted, fmt.Sprintf("%q", server))
-	}
-	return testRules(t, strings.TrimSuffix(policy, "}")+`,"resolvers":[`+strings.Join(quoted, ",")+`]}`)
-}
-
-const allowExample = `{"mode":"allow","names":[{"name":"api.example.com","port":443},{"name":"*.example.org","port":80}]}`
-
-// extendedError returns code and text of RFC 8914; -1 for none.
-func extendedError(t *testing.T, message []byte) (int, string) {
-	t.Helper()
-	_, at, ok := readName(message, headerSize)
-	if !ok || message[11] != 1 {
-		return -1, ""
-	}
-	opt, end, ok := readRecord(message, at+4)
-	if !ok || end != len(message) || opt.kind != typeOPT {
-		t.Fatalf("bad EDNS in %x", message)
-	}
-	if len(opt.data) == 0 {
-		return -1, ""
-	}
-	if binary.BigEndian.Uint16(opt.data) != optionError || int(binary.BigEndian.Uint16(opt.data[2:])) != len(opt.data)-4 {
-		t.Fatalf("bad option in %x", message)
-	}
-	return int(binary.BigEndian.Uint16(opt.data[4:])), string(opt.data[6:])
-}
-
 func TestAnswersPassThrough(t *testing.T) {
 	var seen atomic.Value
 	server := dnsServer(t, func(_ string, query []byte) []byte {
@@ -265,6 +151,7 @@ func TestMalformedQuestions(t *testing.T) {
 }
 
 func TestServersAreTriedInOrder(t *testing.T) {
+	t.Parallel()
 	refuses := dnsServer(t, func(_ string, query []byte) []byte { return answerTo(query, rcodeRefuse) })
 	fails := dnsServer(t, func(_ string, query []byte) []byte { return answerTo(query, rcodeServer) })
 	lies := dnsServer(t, func(_ string, query []byte) []byte {
@@ -296,6 +183,7 @@ func TestServersAreTriedInOrder(t *testing.T) {
 }
 
 func TestLostQuestionsAreRepeated(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int32
 	server := dnsServer(t, func(_ string, query []byte) []byte {
 		if asked.Add(1) == 1 {
@@ -412,131 +300,4 @@ func TestQuestionsAreBounded(t *testing.T) {
 			t.Errorf("%x", answer)
 		}
 	}
-}
-
-func TestServeDNS(t *testing.T) {
-	server := dnsServer(t, func(_ string, query []byte) []byte {
-		return answerTo(query, rcodeOK, rr("x.example.org", typeA, 1, 2, 3, 4))
-	})
-	resolver := NewResolver(rules(t, allowExample, server), nil)
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 2)
-	go func() { ended <- resolver.ServeUDP(udp) }()
-	go func() { ended <- resolver.ServeTCP(tcp) }()
-	for _, kind := range []uint16{typeA, typeAAAA} {
-		query := ask(3, "x.example.org", kind, 0)
-		answer := exchangeOver(t, "udp", udp.LocalAddr().String(), query)
-		if len(answer) == 0 || answer[3]&maskRcode != rcodeOK {
-			t.Errorf("UDP: %x", answer)
-		}
-		if got := exchangeOver(t, "tcp", tcp.Addr().String(), query); !bytes.Equal(got, answer) {
-			t.Errorf("TCP: %x", got)
-		}
-	}
-	var held []net.Conn
-	for i := 0; i < dnsConnections; i++ {
-		conn, err := net.Dial("tcp", tcp.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, conn)
-		defer conn.Close()
-	}
-	more, err := net.Dial("tcp", tcp.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer more.Close()
-	if _, err := readMessage(more, 100); err == nil {
-		t.Error("one connection too many is served")
-	}
-	if err := writeMessage(held[0], ask(3, "x.example.org", typeA, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readMessage(held[0], 1000); err != nil {
-		t.Error("a connection that was there already: ", err)
-	}
-	_ = udp.Close()
-	_ = tcp.Close()
-	for i := 0; i < 2; i++ {
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func exchangeOver(t *testing.T, network, address string, query []byte) []byte {
-	t.Helper()
-	conn, err := net.Dial(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if network == "tcp" {
-		if err := writeMessage(conn, query); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := readMessage(conn, tcpLimit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
-	}
-	if _, err := conn.Write(query); err != nil {
-		t.Fatal(err)
-	}
-	buffer := make([]byte, tcpLimit)
-	n, err := conn.Read(buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return buffer[:n]
-}
-
-func FuzzQuestion(f *testing.F) {
-	f.Add(ask(5, "api.example.com", typeA, 1232))
-	f.Add(ask(5, "a.example.org", typeHTTPS, 0))
-	resolver := NewResolver(testRules(f, allowExample), nil)
-	f.Fuzz(func(t *testing.T, query []byte) {
-		for _, transport := range []Transport{TransportUDP, TransportTCP} {
-			answer := resolver.Answer(context.Background(), query, transport)
-			if answer == nil {
-				if len(query) >= headerSize && query[2]&flagResponse == 0 {
-					t.Error("no answer")
-				}
-				continue
-			}
-			if len(answer) < headerSize || len(answer) > plainSize || answer[0] != query[0] || answer[2]&flagResponse == 0 {
-				t.Errorf("%x", answer)
-			}
-			if answer[3]&maskRcode == rcodeServer || answer[3]&maskRcode == rcodeOK { // It would be asked, or is allowed.
-				if q, _, _ := parseQuestion(query); !isAllowedExample(q.name) {
-					t.Errorf("%q is allowed", q.name)
-				}
-			}
-		}
-	})
-}
-
-func isAllowedExample(name string) bool {
-	name = strings.ToLower(name)
-	return name == "api.example.com" || strings.HasSuffix(name, ".example.org")
-}
-
-func FuzzAnswer(f *testing.F) {
-	query := ask(5, "a.example", typeA, 1232)
-	f.Add(answerTo(query, rcodeOK, rr("a.example", typeCNAME, wire("b.example")...), rr("b.example", typeA, 1, 2, 3, 4)))
-	f.Add(answerTo(query, rcodeOK, []byte{0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4}))
-	f.Fuzz(func(t *testing.T, message []byte) {
-		if isAnswerTo(message, query) && len(answerAddresses(message)) > recordLimit {
-			t.Error("too many addresses")
-		}
-	})
 }

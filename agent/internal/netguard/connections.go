@@ -1,17 +1,9 @@
 package netguard
 
-import (
-	"encoding/binary"
-	"os"
-	"strconv"
-	"time"
-)
+import "time"
 
 // connectionLimit bounds the table of TCP connections. One more ends an old one.
 const connectionLimit = 8192
-
-var windowUp = func() int { n, _ := strconv.Atoi(os.Getenv("WINUP")); return n }()
-var windowBytes = func() int { n, _ := strconv.Atoi(os.Getenv("WIN")); return n }()
 
 // Lane is one of the two passts.
 type Lane uint8
@@ -27,8 +19,7 @@ const (
 // connection is what is known of a TCP connection of the guest's: enough to route and to end it.
 type connection struct {
 	lane         Lane
-	scale        uint8
-	scale2       uint8
+	scale        uint8 // of the guest's window
 	last         time.Time
 	next         uint32 // the guest's next sequence number
 	acknowledged uint32 // what the guest expects next
@@ -69,11 +60,6 @@ func (t connectionTable) received(p *packet, lane Lane, now time.Time) bool {
 	if p.flags&tcpFin != 0 {
 		c.remoteEnded = true
 	}
-	if p.flags&tcpSyn != 0 {
-		c.scale2 = p.windowScale()
-	} else {
-		p.clampWindow(c.scale2, windowUp)
-	}
 	if p.flags&tcpRst != 0 {
 		delete(t, p.conversation)
 	}
@@ -106,42 +92,4 @@ func (c *crafter) resets(of conversation, known *connection) (toGuest, toPasst [
 		toGuest = c.segment(of, true, tcpRst|tcpAck, 0, known.next)
 	}
 	return toGuest, c.segment(of, false, tcpRst|tcpAck, known.next, known.acknowledged)
-}
-
-func (p *packet) windowScale() uint8 {
-	header := int(p.bytes[ipv4Size+12]>>4) * 4
-	options := p.bytes[ipv4Size+tcpSize : ipv4Size+header]
-	for len(options) > 0 {
-		switch {
-		case options[0] == 0:
-			return 0
-		case options[0] == 1:
-			options = options[1:]
-			continue
-		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
-			return 0
-		case options[0] == 3 && options[1] == 3:
-			if options[2] > 14 {
-				return 14
-			}
-			return options[2]
-		}
-		options = options[options[1]:]
-	}
-	return 0
-}
-
-func (p *packet) clampWindow(scale uint8, windowBytes int) {
-	limit := windowBytes >> scale
-	field := p.bytes[ipv4Size+14:]
-	window := binary.BigEndian.Uint16(field)
-	if windowBytes == 0 || int(window) <= limit {
-		return
-	}
-	binary.BigEndian.PutUint16(field, uint16(limit))
-	check := p.bytes[ipv4Size+16:]
-	total := uint32(^binary.BigEndian.Uint16(check)) + uint32(^window) + uint32(uint16(limit))
-	total = total&0xffff + total>>16
-	total = total&0xffff + total>>16
-	binary.BigEndian.PutUint16(check, ^uint16(total))
 }

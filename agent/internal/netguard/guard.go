@@ -61,19 +61,22 @@ type Guard struct {
 	rules *egress.Rules
 	note  func(egress.Denial)
 	now   func() time.Time
+	// window bounds what a passt may have sent to the guest on one connection and not seen acknowledged, in bytes.
+	window int
 
 	mutex       sync.Mutex
 	epoch       uint64
 	hasNames    bool
 	flows       flowTable
 	connections connectionTable
-	refusals    int // in this window
-	window      time.Time
+	refusals    int // since `counting`
+	counting    time.Time
 }
 
 // NewGuard judges by the rules, and notes what they refuse.
 func NewGuard(id Identity, rules *egress.Rules, note func(egress.Denial)) *Guard {
-	g := &Guard{rules: rules, note: note, now: time.Now, flows: newFlowTable(), connections: connectionTable{}}
+	g := &Guard{rules: rules, note: note, now: time.Now, window: windowLimit(0), flows: newFlowTable(),
+		connections: connectionTable{}}
 	copy(g.guestMAC[:], id.MAC)
 	g.gatewayMAC = [6]byte{2, 0, 0, 0, 0, 1} // Until passt has told its own.
 	g.guest, g.gateway = addressOf(id.Address), addressOf(id.Gateway)
@@ -214,7 +217,7 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 	}
 	g.connections.sent(p, known, now)
 	if p.flags&tcpSyn == 0 {
-		p.clampWindow(known.scale, windowBytes)
+		p.limitWindow(g.window, known.scale)
 	}
 	verdict.Forward, verdict.Lane = true, known.lane
 	return verdict, nil
@@ -250,8 +253,8 @@ func (g *Guard) judgeDatagram(p *packet) (Verdict, *egress.Denial) {
 
 // refusal makes the frame that tells the guest; nil when there were too many.
 func (g *Guard) refusal(p *packet, now time.Time) []byte {
-	if now.Sub(g.window) >= refusalWindow {
-		g.window, g.refusals = now, 0
+	if now.Sub(g.counting) >= refusalWindow {
+		g.counting, g.refusals = now, 0
 	}
 	if g.refusals >= refusalLimit {
 		return nil

@@ -155,6 +155,7 @@ func (r *room) passt() (net.Conn, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	widen(theirs)
 	err = send(r.socket, []byte{innerPasst}, int(theirs.Fd()))
 	if err == nil {
 		_, err = r.answered()

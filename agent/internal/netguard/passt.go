@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -18,6 +17,10 @@ const (
 	firstExtraFd = "3"
 	// framesBeforeReady bounds what else passt may say before it answers; newer ones announce themselves.
 	framesBeforeReady = 64
+	// passtBuffer is how much passt may have sent and we have not read yet, in bytes. What does not fit passt loses, and
+	// sends again only after long waits; so it is more than the kernel gives without being asked (unix(7)). Where
+	// net.core.wmem_max is less, that counts.
+	passtBuffer = 4 << 20
 	// exitGrace is how long a child may take to end by itself once its socket is closed.
 	exitGrace = time.Second
 	// arpReply is the operation of an answer.
@@ -89,9 +92,6 @@ func socketPair(kind int) (ours net.Conn, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make a socket pair: %w", err)
 	}
-	if v, err := strconv.Atoi(os.Getenv("SNDBUF")); err == nil {
-		syscall.SetsockoptInt(pair[1], syscall.SOL_SOCKET, syscall.SO_SNDBUF, v)
-	}
 	file := os.NewFile(uintptr(pair[0]), "netguard")
 	defer file.Close()
 	theirs = os.NewFile(uintptr(pair[1]), "child")
@@ -109,12 +109,18 @@ func startPasst(argv []string, log *Messages) (*link, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	widen(theirs)
 	passt, err := startChild(exec.Command(argv[0], withSocket(argv)...), theirs, log)
 	if err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("cannot run %s: %w", argv[0], err)
 	}
 	return &link{Conn: ours, stop: func() { ours.Close(); passt.stop() }}, nil
+}
+
+// widen makes room in passt's end of its socket.
+func widen(theirs *os.File) {
+	_ = syscall.SetsockoptInt(int(theirs.Fd()), syscall.SOL_SOCKET, syscall.SO_SNDBUF, passtBuffer)
 }
 
 // withSocket is what passt is told after its name.

@@ -57,6 +57,7 @@ func NewSwitch(config Config) *Switch {
 		down:     egress.NewBucket(config.RateLimit),
 		ports:    map[uint16]bool{},
 	}
+	s.guard.window = windowLimit(config.RateLimit)
 	s.proxy = egress.NewProxy(rules, s.resolver, config.Denials)
 	s.toHost = s.newBackend("passt", ToHost, s.startHost)
 	s.toNames = s.newBackend("the names' passt", ToNames, s.startNames)

@@ -1,0 +1,73 @@
+package netguard
+
+import "encoding/binary"
+
+// passt sends as much at once as the guest's TCP window takes, and loses what does not fit into its socket: with the
+// windows of Linux a guest received 10 to 100 Mbit/s from a fast neighbour, and some Gbit/s with these limits. passt
+// gives the guest's window to the other side too, so a limit is felt over a long way: 2 MiB and 100 ms are 160 Mbit/s.
+
+const (
+	// widestWindow is the limit where no rate is, and narrowestWindow where the rate is low, in bytes.
+	widestWindow    = 2 << 20
+	narrowestWindow = 128 << 10
+	// queuePerSecond is the part of a second that a connection may have waiting where the rate is limited.
+	queuePerSecond = 20
+
+	tcpWindowAt       = 14 // in the TCP header
+	tcpSumAt          = 16
+	optionEnd         = 0
+	optionNothing     = 1
+	optionWindowScale = 3
+	// widestScale is the largest window scale (RFC 7323, 2.3).
+	widestScale = 14
+)
+
+// windowLimit is what a connection's window is limited to when so many bytes a second go to the guest; 0 for no limit.
+func windowLimit(rate int64) int {
+	switch queue := rate / queuePerSecond; {
+	case rate == 0 || queue > widestWindow:
+		return widestWindow
+	case queue < narrowestWindow:
+		return narrowestWindow
+	default:
+		return int(queue)
+	}
+}
+
+// windowScale reads the option of a SYN; 0 where there is none.
+func (p *packet) windowScale() uint8 {
+	segment := p.bytes[ipv4Size:]
+	options := segment[tcpSize : int(segment[12]>>4)*4]
+	for len(options) > 0 && options[0] != optionEnd {
+		if options[0] == optionNothing {
+			options = options[1:]
+			continue
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return 0
+		}
+		if options[0] == optionWindowScale && options[1] == 3 {
+			if options[2] > widestScale {
+				return widestScale
+			}
+			return options[2]
+		}
+		options = options[options[1]:]
+	}
+	return 0
+}
+
+// limitWindow makes the window of a segment of the guest's smaller.
+func (p *packet) limitWindow(limit int, scale uint8) {
+	segment := p.bytes[ipv4Size:]
+	before, after := binary.BigEndian.Uint16(segment[tcpWindowAt:]), limit>>scale
+	if int(before) <= after {
+		return
+	}
+	binary.BigEndian.PutUint16(segment[tcpWindowAt:], uint16(after))
+	// RFC 1624, equation 3.
+	check := uint32(^binary.BigEndian.Uint16(segment[tcpSumAt:])) + uint32(^before) + uint32(after)
+	check = check>>16 + check&0xffff
+	check = check>>16 + check&0xffff
+	binary.BigEndian.PutUint16(segment[tcpSumAt:], ^uint16(check))
+}
