@@ -19,6 +19,8 @@ const (
 	lineLimit = 1 << 20
 	// clientLimit is how many clients are served at a time.
 	clientLimit = 16
+	// idleLimit is how long a client may say nothing: one that has forgotten to leave keeps others out.
+	idleLimit = 60 * time.Second
 	// writeLimit is how long a client may take to read an answer.
 	writeLimit = 10 * time.Second
 	// acceptPause is the wait after a failure that may pass, such as too many open files.
@@ -65,6 +67,7 @@ func (s *server) serve(client net.Conn) {
 	defer client.Close()
 	lines := bufio.NewReaderSize(client, lineLimit+1)
 	for {
+		_ = client.SetReadDeadline(time.Now().Add(idleLimit))
 		line, err := lines.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
 			s.reply(client, nil, &Error{"EMSGSIZE", fmt.Sprintf("a request has at most %d bytes", lineLimit)})
