@@ -78,11 +78,17 @@ async function launchWith(ctx: VmContext, launch: Launch, held: HeldPorts): Prom
   const { network, keeper } = await startHelpers(ctx, boot, hasNetwork);
   phases.end("helpers");
   const machine = machineOf(launch, runtimeDir, network);
-  const vmm = await startVmm(ctx, boot, { machine, keeper, network }).finally(() => {
-    keeper.handOver();
-    network?.handOver();
+  const started = startVmm(ctx, boot, { machine, keeper, network });
+  const recorded = started.then(handOver, handOver).catch(() => {}); // A network that is not handed over is never ready.
+  const vmm = await started.catch(async (error: unknown) => {
+    await recorded; // Whoever releases what a failed start leaves must find all of it.
+    throw error;
   });
   phases.end("vmm started");
+  function handOver(): Promise<unknown> | undefined {
+    keeper.handOver();
+    return network?.handOver();
+  }
   const introduced = async () => {
     const connection = await greet(ctx, boot, vmm);
     phases.end("agent answered");
@@ -106,6 +112,7 @@ async function launchWith(ctx: VmContext, launch: Launch, held: HeldPorts): Prom
     phases.end("network ready");
     return { runtimeDir, connection, warnings: [...(network?.warnings ?? []), ...warnings] };
   } catch (error) {
+    await recorded;
     throw error === networkFailure ? error : await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
   }
 }
@@ -163,7 +170,7 @@ async function startVmm(
 ): Promise<StartedVmm> {
   const vmm = await backendFor(spec.backend).start(parts.machine, parts.keeper, deadline);
   const identity = await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
-  if (identity !== undefined) await parts.network?.follow(identity);
+  if (identity !== undefined) parts.network?.follow(identity);
   return vmm;
 }
 

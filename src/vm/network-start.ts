@@ -12,10 +12,10 @@ export interface StartedNetwork {
   readonly guest: GuestInterface;
   /** What the guest will miss. */
   readonly warnings: readonly string[];
-  /** To be called once the VMM was started, or was not. */
-  handOver(): void;
-  /** To be called with the VMM's identity as soon as it is on record. Does not throw. */
-  follow(vmm: ProcessIdentity): Promise<void>;
+  /** To be called once the VMM was started, or was not. Resolves when all processes are on record. Does not reject. */
+  handOver(): Promise<unknown>;
+  /** To be called with the VMM's identity as soon as it is on record; before that a TAP network is not ready. */
+  follow(vmm: ProcessIdentity): void;
   /**
    * Resolves when frames are carried; a VM counts as running only then. Rejects with HOST_UNSUPPORTED, NETWORK_FAILED,
    * TIMEOUT or ABORTED; the guest has no network then. A rejection that nobody waits for is not reported.

@@ -20,7 +20,7 @@ import { DISK_FILE, makeVm, VMS_DIRECTORY } from "./make-vm.js";
 import { requireMounts } from "./mount-plan.js";
 import type { AskedNetwork } from "./network-config.js";
 import type { CheckedConfig } from "./vm-config.js";
-import { encodeSpec, type VmOrigin, type VmSpec } from "./vm-spec.js";
+import { encodeSpec, type VmOrigin } from "./vm-spec.js";
 
 /** Tries at a host port that we choose ourselves. */
 const PORT_ATTEMPTS = 5;

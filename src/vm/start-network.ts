@@ -34,8 +34,8 @@ async function startUser(ctx: VmContext, start: NetworkStart): Promise<StartedNe
     device: { link: { kind: "socket", fd: socket.fd }, macAddress: guest.macAddress },
     guest,
     warnings,
-    handOver: () => socket.handOver(),
-    follow: async () => {}, // It sees its VMM's end by the socket.
+    handOver: async () => socket.handOver(),
+    follow: () => {}, // It sees its VMM's end by the socket.
     ready,
   };
 }

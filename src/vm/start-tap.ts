@@ -1,12 +1,13 @@
 // The TAP network of one boot: device, rules and guard, and the same for a VM that runs already.
 
 import type { Deadline } from "../base/deadline.js";
+import { deferred } from "../base/deferred.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { GuestInterface } from "../guest/configure.js";
-import { identifyProcess } from "../host/process-identity.js";
+import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
 import { type HostNetwork, readHostNetwork } from "../network/host-network.js";
 import { macAddressOf } from "../network/mac-address.js";
-import { enforcedPolicy, warningsOf } from "../network/network-plan.js";
+import { type EnforcedPolicy, enforcedPolicy, warningsOf } from "../network/network-plan.js";
 import { TAP_MTU_BYTES, type TapAddresses } from "../network/tap/addresses.js";
 import { type StartedTapGuard, startTapGuard } from "../network/tap/tap-guard.js";
 import type { TapOwner } from "../network/tap/tap-registry.js";
@@ -35,17 +36,33 @@ export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Prom
   const request = { macAddress, policy, rateLimitMbps: spec.rateLimitMbps ?? undefined, hostNetworks: host.networks };
   const owner = { owner: tapOwner(ctx, vmId), ownerUid: process.getuid?.() ?? 0 };
   const addresses = await ctx.taps().networks.setUp({ ...request, ...owner }, deadline);
-  const guard = await startGuard(start, addresses, policy);
-  const identity = await identifyProcess(guard.pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
+  // Rules and device are there. The guard only answers what the guest asks, so the VMM need not wait for it.
+  const guard = startRecordedGuard(ctx, start, { addresses, policy });
+  const followed = deferred<ProcessIdentity>();
+  const ready = guard.then(async ({ ready, follow }) => {
+    await ready;
+    await follow(await followed.promise);
+  });
+  ready.catch(() => {}); // Whoever does not wait for it yet may do so later.
   return {
     device: { link: { kind: "tap", device: addresses.device }, macAddress },
     guest: guestOf(addresses, macAddress, host),
     warnings: warningsOf(policy),
-    handOver: () => {},
-    follow: guard.follow,
-    ready: guard.ready,
+    handOver: () => guard.catch(() => {}),
+    follow: followed.resolve,
+    ready,
   };
+}
+
+async function startRecordedGuard(
+  ctx: VmContext,
+  start: NetworkStart,
+  { addresses, policy }: { readonly addresses: TapAddresses; readonly policy: EnforcedPolicy },
+): Promise<StartedTapGuard> {
+  const guard = await startGuard(start, addresses, policy);
+  const identity = await identifyProcess(guard.pid);
+  if (identity !== undefined) ctx.store.resources.setProcess(start.vmId, NETWORK_ROLE, identity);
+  return guard;
 }
 
 /**
@@ -83,7 +100,7 @@ export async function mendTapRules(ctx: VmContext, vmId: string, deadline: Deadl
 function startGuard(
   { spec, runtimeDir, deadline }: NetworkStart,
   addresses: TapAddresses,
-  policy: ReturnType<typeof enforcedPolicy>,
+  policy: EnforcedPolicy,
 ): Promise<StartedTapGuard> {
   const paths = { guardPath: helperPath("tapguard"), refusalsPath: refusalsPath(spec.directory) };
   return startTapGuard({ dir: runtimeDir, addresses, policy, ...paths, deadline });
