@@ -1,7 +1,7 @@
 // A process as more than a number: pid, start time and boot id together name it for good.
 // A bare pid may belong to somebody else by the time it is used.
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { runProgram } from "./process.js";
 
 /** What identifies one process on one boot of one host. */
@@ -33,8 +33,21 @@ export function identifyOnLinux(pid: number): ProcessIdentity | undefined {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const state = fields[0];
   const startTime = fields[19];
-  if (state === "Z" || state === "X" || startTime === undefined) return undefined;
+  if (state === "X" || startTime === undefined) return undefined;
+  if (state === "Z" && !hasOtherThreads(pid)) return undefined;
   return { pid, startTime, bootId: bootId() };
+}
+
+/**
+ * Whether threads beside the first are there: that one can be a zombie before the others have ended, and with them what
+ * all of them share, such as a port that the process listens on.
+ */
+function hasOtherThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false;
+  }
 }
 
 /** True when exactly this process still runs. */

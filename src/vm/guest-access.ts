@@ -41,8 +41,9 @@ export async function guestConnection(
   const isSteady = row.status === "running" && row.move === undefined;
   if (isSteady) await reviveNetwork(ctx, row, deadline);
   const way = decodeSpec(row.id, row.spec).ssh === undefined ? "lane" : "ssh";
-  const open = isSteady ? ctx.channels.find(errand.vmId, way) : undefined;
-  if (isSteady) await revivePorts(ctx, row, way === "ssh" && open === undefined, deadline);
+  const find = () => (isSteady ? ctx.channels.find(errand.vmId, way) : undefined);
+  if (isSteady) await revivePorts(ctx, row, way === "ssh" && find() === undefined, deadline);
+  const open = find(); // One over SSH ends with the process that served its port.
   return open ?? ctx.channels.get(await guestAddress(ctx, row, errand), deadline);
 }
 

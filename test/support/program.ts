@@ -8,6 +8,7 @@ import type {
   CheckpointInfo,
   CommandOptions,
   CommandResult,
+  ExposeOptions,
   PoolOptions,
   PoolStats,
   ReconcileReport,
@@ -32,6 +33,13 @@ export class RemoteError extends Error {
     this.hint = hint;
     this.details = details;
   }
+}
+
+/** A port of the host that leads to a guest. */
+export interface Forward {
+  readonly guestPort: number;
+  readonly hostAddress: string;
+  readonly hostPort: number;
 }
 
 /** One of many. */
@@ -64,6 +72,7 @@ interface Calls {
   info(id: string): VMInfo;
   list(): VMInfo[];
   reconcile(): ReconcileReport;
+  expose(id: string, guestPort: number, options?: ExposeOptions): Forward;
   snapshot(id: string, options?: { name?: string }): SnapshotInfo;
   restore(snapshotId: string, config?: VMConfig): string;
   deleteSnapshot(snapshotId: string): void;

@@ -30,7 +30,7 @@ describe("completion in bash", () => {
     expect(await complete("re")).toEqual(["resume", "reconcile"]);
     expect(await complete("image", "")).toEqual(["build", "list", "inspect", "rm", "prune"]);
     expect(await complete("run", "--mem")).toEqual(["--memory"]);
-    expect(await complete("run", "--network", "")).toEqual(["none", "user"]);
+    expect(await complete("run", "--network", "")).toEqual(["none", "user", "tap"]);
     expect(await complete("--json", "completion", "z")).toEqual(["zsh"]);
     expect(await complete("exec", "b")).toEqual(["box"]);
     expect(await complete("image", "rm", "deb")).toEqual(["debian"]);

@@ -6,6 +6,7 @@ import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { killPortd } from "../support/ports.js";
 import { Program } from "../support/program.js";
 import { SmolVM, type Vm, VmManager } from "../support/smolvm.js";
 import { testState, withDatabase } from "../support/state.js";
@@ -105,6 +106,25 @@ describe("the SDK over SSH", () => {
     expect(await other.ssh()).toEqual(before);
     expect(readFileSync(fileOf(other, "ssh_client_ed25519_key"), "utf8")).toBe(key);
   });
+
+  it("is reached again once the process that serves its port was killed, by those who were connected and by others", async () => {
+    const { port } = await other.ssh();
+    for (let time = 0; time < 2; time++) {
+      await killPortd(state, other, port);
+      expect((await other.run("echo reached")).output).toBe("reached");
+    }
+    await killPortd(state, other, port);
+    await using program = await Program.start();
+    expect((await program.call("run", "other", "echo reached")).output).toBe("reached");
+    await killPortd(state, other, port);
+    expect((await other.ssh()).port).toBe(port);
+    expect(await opens("127.0.0.1", port)).toBe(true);
+    expect(await rejection(other.closePort(port))).toMatchObject({
+      code: "INVALID_CONFIG",
+      details: { field: "hostPort" },
+    });
+    expect(await other.ports()).toEqual([]);
+  });
 });
 
 describe("who is who", () => {
@@ -139,10 +159,10 @@ describe("who is who", () => {
     expect((await program.call("exec", "secure", ["echo", "fine"])).output).toBe("fine");
   });
 
-  it("listens on the guest's own address, and on the host's loopback", async () => {
+  it("listens on the guest's loopback, and on the host's", async () => {
     const { port } = await vm.ssh();
     const listeners = (await vm.run("ss -Hltn | awk '{ print $4 }'", { check: true })).output.split("\n");
-    expect(listeners).toEqual([expect.stringMatching(/^(?!0\.0\.0\.0|127\.|\*|\[)[0-9.]+:22$/)]);
+    expect(listeners).toEqual(["127.0.0.1:22"]);
     const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
     for (const { address, internal, scopeid } of addresses) {
       if (internal) continue;
@@ -150,7 +170,7 @@ describe("who is who", () => {
       expect(await opens(host, port), host).toBe(false);
     }
     expect(await opens("127.0.0.1", port)).toBe(true);
-    const [guest] = listeners[0]!.split(":");
+    const guest = (await vm.run("hostname -I", { check: true })).output.split(" ")[0];
     const gateway = (await other.run("ip route show default", { check: true })).output.split(" ")[2];
     for (const [host, number] of [
       [guest, 22],
@@ -177,8 +197,13 @@ describe("a VM without it", () => {
       code: "UNSUPPORTED",
       hint: expect.stringMatching(/commChannel/),
     });
-    const refused = await rejection(SmolVM.create(state.config({ commChannel: "ssh" })));
-    expect(refused).toMatchObject({ code: "INVALID_CONFIG", details: { field: "commChannel" } });
+  });
+
+  it("may have no network either: SSH goes over the guest channel", async () => {
+    await using offline = await SmolVM.create(state.config({ vmId: "offline", network: "none", commChannel: "ssh" }));
+    await using program = await Program.start();
+    expect((await program.call("run", "offline", "hostname; ls /sys/class/net")).output).toBe("offline\nlo");
+    if (hasOpenSsh) expect((await sshInto(offline, "hostname")).stdout).toBe("offline\n");
   });
 
   it("does not start without the image's sshd", async () => {

@@ -79,7 +79,7 @@ func validPublicKey(key string) bool {
 
 // sshdOptional are options that not every sshd knows: it ends when it meets one.
 //
-// All clients come from one address, the gateway's, so one that fails must not keep the others out (OpenSSH 9.8).
+// All clients come from one address, the guest's loopback, so one that fails must not keep the others out (OpenSSH 9.8).
 const sshdOptional = "PerSourcePenalties no\n"
 
 // sshdConfig is the whole configuration of our sshd; the image's is not read.
