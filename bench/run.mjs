@@ -18,6 +18,11 @@ export async function runBench({ samples, only }) {
   try {
     for (const group of ROWS) {
       if (!group.names.some((name) => name.includes(only))) continue;
+      const reason = group.needs?.();
+      if (reason !== undefined) {
+        process.stderr.write(`${group.names[0]}: not measured, ${reason}\n`);
+        continue;
+      }
       const phases = collectPhases(group.phases ?? []);
       const taken = await group.measure({ stateDir, samples });
       const collected = phases.stop();

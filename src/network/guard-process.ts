@@ -2,7 +2,7 @@
 // everything works. The file calls on the way to a start are synchronous, here and in `startUserNetwork`: each takes
 // microseconds, and the way through Node.js's threads would cost more than the start of the guard itself.
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
@@ -20,6 +20,11 @@ export const UNREADY_SOCKET_NAME = "vmm.new";
 /** Where a guard takes orders. */
 export const CONTROL_NAME = "ctl.sock";
 const LOG_NAME = "network.log";
+/**
+ * The log is in the guard's own directory, and this program may have more rights than the guard: what that may have put
+ * there instead, a link or a pipe, is neither followed nor waited for.
+ */
+const LOG_ONLY_FLAGS = constants.O_NOFOLLOW | constants.O_NONBLOCK;
 /** What an error keeps of the log, in bytes. The guards bound the log itself to little more than 64 KiB. */
 const LOG_TAIL_BYTES = 4_096;
 /** What a guard writes to its pipe, once. */
@@ -56,9 +61,13 @@ export interface GuardStart {
   readonly refusalsPath: string;
 }
 
-/** Starts a guard. Neither it nor its pipe keeps this program alive. */
+/**
+ * Starts a guard. Neither it nor its pipe keeps this program alive.
+ *
+ * @throws {NETWORK_FAILED} when its log cannot be opened. @throws {HOST_UNSUPPORTED} when it is not installed.
+ */
 export async function spawnGuard({ argv, directory, policy, refusalsPath }: GuardStart): Promise<GuardProcess> {
-  const logFd = openSync(join(directory, LOG_NAME), "a", 0o600);
+  const logFd = openLog(directory);
   let refusalsFd: number | undefined;
   try {
     refusalsFd = openSync(refusalsPath, "a+", 0o600);
@@ -71,11 +80,25 @@ export async function spawnGuard({ argv, directory, policy, refusalsPath }: Guar
     });
     const input = child.stdio[POLICY_FD] as Writable;
     input.on("error", () => {}); // It may have ended; that is told below.
-    input.end(JSON.stringify(policy));
+    // It is a socket: without this it would stay open, and keep this program alive, until the guard closes its end.
+    input.end(JSON.stringify(policy), () => input.destroy());
     return watch(child);
   } finally {
     closeSync(logFd);
     if (refusalsFd !== undefined) closeSync(refusalsFd);
+  }
+}
+
+function openLog(directory: string): number {
+  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+  try {
+    return openSync(join(directory, LOG_NAME), O_WRONLY | O_APPEND | O_CREAT | LOG_ONLY_FLAGS, 0o600);
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code;
+    throw new SmolVMError("NETWORK_FAILED", `Cannot open the log of a network's guard: ${reason}`, {
+      details: { directory, reason },
+      cause: error,
+    });
   }
 }
 
@@ -108,7 +131,7 @@ function watch(child: Awaited<ReturnType<typeof spawnProgram>>): GuardProcess {
 /** The last of what a guard and its children wrote; empty when their directory has gone. */
 export async function guardLog(directory: string): Promise<string> {
   try {
-    const log = await open(join(directory, LOG_NAME), "r");
+    const log = await open(join(directory, LOG_NAME), constants.O_RDONLY | LOG_ONLY_FLAGS);
     try {
       const { size } = await log.stat();
       const start = Math.max(0, size - LOG_TAIL_BYTES);

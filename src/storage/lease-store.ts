@@ -23,6 +23,8 @@ export interface Lease {
   readonly owner: LeaseOwner;
   /** What whoever asked for it wanted to be recorded with it. */
   readonly spec: string;
+  /** Whether the host's rules are to have it: {@link LeaseStore.place}. */
+  readonly isPlaced: boolean;
 }
 
 /** What is asked for. */
@@ -97,7 +99,7 @@ export class LeaseStore {
   }
 
   /** Replaces what is recorded with a lease, if it is still held. */
-  describe({ index, owner, spec }: Lease): void {
+  describe({ index, owner, spec }: Pick<Lease, "index" | "owner" | "spec">): void {
     this.#db.run(
       `UPDATE leases SET spec = ? WHERE namespace = ? AND lease_index = ? AND state_dir = ? AND vm_id = ?
        AND released_at_ms IS NULL`,
@@ -106,6 +108,15 @@ export class LeaseStore {
       index,
       owner.stateDir,
       owner.vmId,
+    );
+  }
+
+  /** From now on the rules of the host have this lease, whoever writes them. */
+  place(index: number): void {
+    this.#db.run(
+      "UPDATE leases SET is_placed = 1 WHERE namespace = ? AND lease_index = ? AND released_at_ms IS NULL",
+      this.#namespace,
+      index,
     );
   }
 
@@ -225,7 +236,7 @@ export class LeaseStore {
 
   #hold(index: number, owner: LeaseOwner, spec: string): void {
     this.#db.run(
-      "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, NULL)",
+      "INSERT OR REPLACE INTO leases (namespace, lease_index, state_dir, vm_id, spec) VALUES (?, ?, ?, ?, ?)",
       this.#namespace,
       index,
       owner.stateDir,
@@ -251,6 +262,7 @@ export class LeaseStore {
       index: Number(row["lease_index"]),
       owner: { stateDir: String(row["state_dir"]), vmId: String(row["vm_id"]) },
       spec: String(row["spec"]),
+      isPlaced: row["is_placed"] === 1,
     }));
   }
 

@@ -122,6 +122,7 @@ const NETWORK_MIGRATIONS = [
     state_dir      TEXT,
     vm_id          TEXT,
     spec           TEXT,
+    is_placed      INTEGER NOT NULL DEFAULT 0,
     released_at_ms INTEGER,
     PRIMARY KEY (namespace, lease_index),
     CHECK ((state_dir IS NULL) = (vm_id IS NULL)),

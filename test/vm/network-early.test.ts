@@ -1,5 +1,5 @@
-// What happens between the moment when the network's socket takes a VMM and the moment when passt works: passt is held
-// back by a program in its place that waits for a file.
+// What happens between the moment when the VMM listens and the moment when passt works: passt is held back by a program in
+// its place that waits for a file.
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
@@ -8,9 +8,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { RawGuest } from "../fixtures/raw-guest.js";
 import { eventually, type Line, pause, type Talker } from "../fixtures/talker.js";
 import { contacts, makeNamespaces, type Namespaces } from "../support/namespaces.js";
-import { attach, gateUserNetworks, UserNetworks } from "../support/user-network.js";
+import { gateUserNetworks, type UserNetwork, UserNetworks } from "../support/user-network.js";
 
-const [LOOPBACK_PORT, BUSY_PORT] = [8_001, 8_090];
+const LOOPBACK_PORT = 8_001;
 const [OUTSIDE, GATEWAY] = ["203.0.113.7", "10.187.0.2"];
 /** Longer than anything here takes when it works, in milliseconds; an expectation that nothing comes waits for it. */
 const QUIET_MS = 300;
@@ -24,20 +24,20 @@ describe.skipIf(skipReason !== undefined)("a user network that is not ready yet"
   let gate: string;
   /** Goes before a starter whose passt waits for the gate. */
   let held: readonly string[];
+  /** Likewise, whose passt ends at its start. */
+  let broken: readonly string[];
 
   beforeAll(async () => {
     namespaces = makeNamespaces("nameserver 127.0.0.53\n", [OUTSIDE]);
     networks = new UserNetworks(namespaces.onHost);
     const both = (address: string, port: number, name: string) =>
       (["tcp", "udp"] as const).map((protocol) => ({ protocol, address, port, name }));
-    host = await namespaces.serve("host", [
-      ...both("127.0.0.1", LOOPBACK_PORT, "loopback"),
-      { protocol: "tcp", address: "127.0.0.1", port: BUSY_PORT, name: "busy" },
-    ]);
+    host = await namespaces.serve("host", both("127.0.0.1", LOOPBACK_PORT, "loopback"));
     await namespaces.serve("outside", both(OUTSIDE, 80, "outside"));
     gate = join(networks.work, "gate");
     const passt = execFileSync("sh", ["-c", "command -v passt"]).toString().trim();
     held = standIn("held", `while [ ! -e ${gate} ]; do sleep 0.02; done; exec ${passt} "$@"`);
+    broken = standIn("broken", 'echo "it is all too much" >&2; exit 3');
   });
 
   afterEach(async () => {
@@ -65,133 +65,145 @@ describe.skipIf(skipReason !== undefined)("a user network that is not ready yet"
     writeFileSync(gate, "");
   }
 
-  async function startHeld(extra: Line = {}): Promise<{ starter: Talker; guest: RawGuest; started: Line }> {
-    const starter = networks.launch(extra, held);
-    const started = await starter.line((line) => line["started"] === true);
-    return { starter, guest: await attach(started), started };
+  /** Starts a network whose passt waits for the gate, and its VMM. */
+  async function startHeld(extra: Line = {}): Promise<{ network: UserNetwork; guest: RawGuest }> {
+    const network = await networks.launch(extra, held);
+    return { network, guest: await network.guest() };
   }
 
-  it("takes a VMM, and keeps its frames until it can judge them", async () => {
-    const { starter, guest } = await startHeld();
+  function ending({ starter }: UserNetwork): Promise<Line> {
+    return starter.line((line) => "ok" in line);
+  }
+
+  it("is not connected to its VMM before it can judge frames", async () => {
+    const { network, guest } = await startHeld();
     const before = contacts(host).length;
+    const to = { protocol: "tcp" as const, destination: "127.0.0.1", port: LOOPBACK_PORT };
     const probing = guest.probe(
       [
         { name: "outside", protocol: "udp", destination: OUTSIDE, port: 80, payload: Buffer.from("early") },
-        { name: "tcp", protocol: "tcp", destination: "127.0.0.1", port: LOOPBACK_PORT },
-        { name: "udp", protocol: "udp", destination: "127.0.0.1", port: LOOPBACK_PORT, payload: Buffer.from("x") },
-        { name: "any", protocol: "tcp", destination: "0.0.0.0", port: LOOPBACK_PORT },
+        { ...to, name: "tcp" },
+        { ...to, name: "udp", protocol: "udp", payload: Buffer.from("x") },
+        { ...to, name: "any", destination: "0.0.0.0" },
       ],
       4 * QUIET_MS,
     );
     await pause(QUIET_MS);
-    expect(starter.lines.some((line) => "ok" in line)).toBe(false);
+    expect(network.starter.lines.some((line) => "ok" in line)).toBe(false);
+    expect(sockets("connected")).toEqual([]);
     expect(guest.frames).toEqual([]);
     openGate();
-    expect(await starter.line((line) => "ok" in line)).toMatchObject({ ok: true });
+    expect(await ending(network)).toMatchObject({ ok: true });
+    expect(sockets("connected")).toHaveLength(1);
     const [sent, ...hostile] = await probing;
     expect(sent?.payload.toString()).toBe("outside:early");
-    expect(hostile.map((outcome) => outcome.answer)).toEqual(["none", "none", "none"]);
+    expect(hostile.map((outcome) => outcome.answer)).toEqual(["rst", "prohibited", "rst"]);
     expect(contacts(host).slice(before)).toEqual([]);
-    guest.close();
   });
 
-  it("gives its socket to one VMM alone, and to no program that it starts", async () => {
-    const { starter, guest, started } = await startHeld();
-    const second = await attach(started);
+  it("leaves its listening socket to the VMM alone, and its files to no program that it starts", async () => {
     openGate();
-    await starter.line((line) => "ok" in line);
+    const { network, guest } = await startHeld({ request: { egress: { allow: [OUTSIDE, "api.example.test"] } } });
+    await ending(network);
     expect(await guest.resolveGateway(GATEWAY)).toBe(true);
-    await second.closed;
-    expect(second.frames).toEqual([]);
-    expect(existsSync(String(started["socketPath"]))).toBe(false);
-    const sockets = execFileSync(namespaces.onHost[0] ?? "", [...namespaces.onHost.slice(1), "cat", "/proc/net/unix"]);
-    expect(sockets.toString().split("\n").filter(isListening)).toEqual([]);
-    guest.close();
+    const [listening = ""] = sockets("listening");
+    const holders = networks.processes().filter((pid) => descriptors(pid).includes(`socket:[${listening}]`));
+    expect(holders).toEqual([await network.vmmPid()]);
+    const guard = await network.guardPid();
+    expect(descriptors(guard)).toContainEqual(expect.stringMatching(/refusals\.log$/));
+    const children = network.processes().filter((pid) => pid !== guard);
+    expect(children).toHaveLength(3); // Two passts, and what made the namespace of the second one.
+    for (const pid of children) expect(descriptors(pid)).not.toContainEqual(expect.stringMatching(/\.log$/));
   });
 
   it("outlives its starter, and then still becomes ready", async () => {
-    const { starter, guest } = await startHeld();
-    starter.child.kill("SIGKILL");
-    await eventually(() => starter.child.signalCode !== null || undefined);
+    const { network, guest } = await startHeld();
+    network.starter.child.kill("SIGKILL");
+    await eventually(() => network.starter.child.signalCode ?? undefined);
     openGate();
     await eventually(() => (guest.frames.length > 0 ? true : void guest.resolveGateway(GATEWAY, 0)));
-    guest.close();
   });
 
   it("ends when its VMM has gone before", async () => {
-    const { starter, guest } = await startHeld();
+    const { network, guest } = await startHeld();
     guest.close();
-    await guest.closed;
+    await eventually(() => (sockets("listening").length === 0 ? true : undefined));
     openGate();
-    expect(await starter.line((line) => "ok" in line)).toMatchObject({ ok: true });
+    expect(await ending(network)).toMatchObject({ ok: false, code: "NETWORK_FAILED" });
+    expect(network.files()).toEqual([]);
     await networks.expectProcesses(2); // The services and the starter.
   });
 
-  it("ends when passt ends before a VMM has come", async () => {
-    const { result } = await networks.start();
-    const passt = networks.processes().find((pid) => /passt/.test(readlinkSync(`/proc/${pid}/exe`)));
-    process.kill(Number(passt), "SIGKILL");
-    await networks.expectProcesses(2); // The services and the starter.
-    expect(existsSync(String(result["socketPath"]))).toBe(false);
-  });
-
-  it("lets go of its VMM and leaves nothing when a port is taken meanwhile", async () => {
-    const forward = { guestPort: 80, hostPort: BUSY_PORT, hostAddress: "127.0.0.1" };
-    const { starter, guest } = await startHeld({ request: { mode: "user", ports: [forward] } });
-    openGate();
-    const result = await starter.line((line) => "ok" in line);
-    expect(result).toMatchObject({ ok: false, code: "PORT_IN_USE", details: { hostPort: BUSY_PORT } });
-    await guest.closed;
-    expect(readdirSync(networks.dir)).toEqual([]);
+  it("takes a VMM that comes late, even if passt was killed before", async () => {
+    const network = await networks.launch({ hasNoVmm: true });
+    // It is made when passt works.
+    await eventually(() => existsSync(join(network.dir, "net/ctl.sock")) || undefined);
+    const [killed = 0] = network.passts();
+    process.kill(killed, "SIGKILL");
+    await eventually(() => network.passts().find((pid) => pid !== killed));
+    expect(network.starter.lines.some((line) => "ok" in line)).toBe(false);
+    network.starter.child.stdin?.write("vmm\n");
+    const guest = await network.guest();
+    await eventually(() => (guest.frames.length > 0 ? true : void guest.resolveGateway(GATEWAY, 0)));
+    expect(await ending(network)).toMatchObject({ ok: true });
   });
 
   it.each([
     ["TIMEOUT", { timeoutMs: QUIET_MS }],
     ["ABORTED", { abortAfterMs: QUIET_MS }],
   ])("fails with %s while it waits for passt, and leaves nothing", async (code, extra) => {
-    const { starter, guest } = await startHeld(extra);
-    expect(await starter.line((line) => "ok" in line)).toMatchObject({ ok: false, code });
-    await guest.closed;
-    expect(readdirSync(networks.dir)).toEqual([]);
+    const { network, guest } = await startHeld(extra);
+    expect(await ending(network)).toMatchObject({ ok: false, code });
+    expect(network.files()).toEqual([]);
+    guest.close();
     await networks.expectProcesses(2); // The services and the starter.
   });
 
   it("says how netguard ended when it is killed, and leaves nothing", async () => {
-    const { starter, guest, started } = await startHeld();
-    process.kill(Number(started["pid"]), "SIGKILL");
-    const result = await starter.line((line) => "ok" in line);
+    const { network } = await startHeld();
+    process.kill(await network.guardPid(), "SIGKILL");
+    const result = await ending(network);
     expect(result).toMatchObject({ ok: false, code: "NETWORK_FAILED", details: { signal: "SIGKILL" } });
-    await guest.closed;
-    expect(readdirSync(networks.dir)).toEqual([]);
+    expect(network.files()).toEqual([]);
   });
 
   it("says what passt said when it ends at its start", async () => {
-    const broken = standIn("broken", 'echo "it is all too much" >&2; exit 3');
-    const { result } = await networks.start({}, broken);
+    const { network, result } = await networks.start({}, broken);
     expect(result).toMatchObject({ ok: false, code: "NETWORK_FAILED", details: { exitCode: 1 } });
     expect(result).toHaveProperty("details.log", expect.stringContaining("it is all too much"));
-    expect(readdirSync(networks.dir)).toEqual([]);
+    expect(network.files()).toEqual([]);
   });
 
-  it.each([
-    ["works", {}, ["vmm.sock", "network.log"]],
-    [
-      "fails",
-      { request: { mode: "user", ports: [{ guestPort: 80, hostPort: BUSY_PORT, hostAddress: "127.0.0.1" }] } },
-      [],
-    ],
-  ])("that nobody waits for keeps no program, and harms none, when it %s", async (_how, extra, left) => {
-    const starter = networks.launch({ ...extra, isLeft: true, timeoutMs: 600_000, acceptTimeoutMs: 2_000 });
-    await eventually(() => starter.child.exitCode ?? undefined);
-    expect(starter.child.exitCode).toBe(0);
-    expect(starter.lines.map((line) => Object.keys(line)[0])).toEqual(["started"]);
-    const net = join(networks.dir, "net");
-    expect(existsSync(net) ? readdirSync(net).sort() : []).toEqual(left.sort());
+  it("that nobody waits for keeps no program, and goes on without", async () => {
+    const network = await networks.launch({ isLeft: true, timeoutMs: 600_000 });
+    expect(await eventually(() => network.starter.child.exitCode ?? undefined)).toBe(0);
+    expect(network.starter.lines.map((line) => Object.keys(line)[0])).toEqual(["vmm", "started"]);
+    const guest = await network.guest();
+    await eventually(() => (guest.frames.length > 0 ? true : void guest.resolveGateway(GATEWAY, 0)));
+    expect(readdirSync(join(network.dir, "net")).sort()).toEqual(["ctl.sock", "network.log", "vmm.sock"]);
   });
+
+  it("that nobody waits for harms no program when it fails, and leaves nothing", async () => {
+    const network = await networks.launch({ isLeft: true, timeoutMs: 600_000 }, broken);
+    expect(await eventually(() => network.starter.child.exitCode ?? undefined)).toBe(0);
+    expect(network.starter.lines.map((line) => Object.keys(line)[0])).toEqual(["vmm", "started"]);
+    expect(network.files()).toEqual([]);
+  });
+
+  /** Inodes of the unix sockets between a VMM and netguard, as far as the VMM has made them. */
+  function sockets(kind: "listening" | "connected"): string[] {
+    const argv = [...namespaces.onHost.slice(1), "cat", "/proc/net/unix"];
+    const lines = execFileSync(namespaces.onHost[0] ?? "", argv, { encoding: "utf8" }).split("\n");
+    // The fourth field has SO_ACCEPTCON of a socket that listens; inode and path are the last ones.
+    return lines.flatMap((line) => {
+      const [, , , flags = "", , , inode = "", path = ""] = line.trim().split(/\s+/);
+      const isListening = (Number.parseInt(flags, 16) & 0x10000) !== 0;
+      return /\/net\/vmm\./.test(path) && isListening === (kind === "listening") ? [inode] : [];
+    });
+  }
 });
 
-/** A line of /proc/net/unix: the sixth field is the path, the fourth has SO_ACCEPTCON of a socket that listens. */
-function isListening(line: string): boolean {
-  const [, , , flags = "", , , , path = ""] = line.trim().split(/\s+/);
-  return (Number.parseInt(flags, 16) & 0x10000) !== 0 && /\/net\/vmm\./.test(path);
+/** What a process holds: paths, and inodes of sockets. */
+function descriptors(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }

@@ -83,13 +83,3 @@ func (t connectionTable) victim() (oldest conversation) {
 	}
 	return oldest
 }
-
-// resets are the segments that end a connection on both sides: the guest's, and passt's with its socket.
-func (c *crafter) resets(of conversation, known *connection) (toGuest, toPasst []byte) {
-	if known.answered {
-		toGuest = c.segment(of, true, tcpRst, known.acknowledged, 0)
-	} else {
-		toGuest = c.segment(of, true, tcpRst|tcpAck, 0, known.next)
-	}
-	return toGuest, c.segment(of, false, tcpRst|tcpAck, known.next, known.acknowledged)
-}

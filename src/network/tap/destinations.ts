@@ -4,7 +4,7 @@
 import type { EgressRules } from "../egress-policy.js";
 import { type Ipv4Range, NEVER_REACHED, PRIVATE_NETWORKS, parseCidr } from "../ipv4.js";
 import { TAP_POOL } from "./addresses.js";
-import { doRangesOverlap, type Ipv4Ranges, mergeRanges, subtractRanges } from "./ipv4-ranges.js";
+import { type Ipv4Ranges, mergeRanges, subtractRanges } from "./ipv4-ranges.js";
 
 /** No policy opens these; the guests' own pool is among them. */
 export const NEVER_RANGES: Ipv4Ranges = mergeRanges([...NEVER_REACHED, TAP_POOL].flatMap(rangesOf));
@@ -67,9 +67,4 @@ function groupPorts(ofPort: ReadonlyMap<number, readonly Ipv4Range[]>): DirectDe
 function rangesOf(cidr: string): Ipv4Ranges {
   const range = parseCidr(cidr);
   return range === undefined ? [] : [range];
-}
-
-/** True when the lease's addresses are also those of a network that the host is in. */
-export function isInHostNetwork(lease: Ipv4Range, hostNetworks: readonly string[]): boolean {
-  return doRangesOverlap([lease], hostNetworks.flatMap(rangesOf));
 }

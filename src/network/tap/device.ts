@@ -2,7 +2,7 @@
 // carries nothing before it is up.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import type { Deadline } from "../../base/deadline.js";
+import { Deadline } from "../../base/deadline.js";
 import { pollUntil } from "../../base/sleep.js";
 import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
 import { runProgram } from "../../host/process.js";
@@ -38,16 +38,25 @@ const SETTINGS: readonly (readonly [path: string, value: string])[] = [
   ["ipv6/conf/DEVICE/disable_ipv6", "1"],
 ];
 
+/** Settings without which packets of guests pass that must not, or do not pass that should. */
+const ESSENTIAL = ["forwarding", "proxy_arp", "route_localnet", "disable_ipv6"];
+/** Bound of the removal of a device that could not be set up, in milliseconds. */
+const CLEANUP_MS = 10_000;
+
 /** True when there is a device of this name, whoever made it, in this network namespace. */
 export function hasDevice(index: number): boolean {
   // Other than /sys/class/net, this follows the network namespace of who asks.
   return existsSync(`/proc/sys/net/ipv4/conf/${addressesOf(index).device}`);
 }
 
-/** True when the device is there and set as {@link makeDevice} sets it; whoever switches routing off undoes that. */
+/**
+ * True when the device is there, and whoever switches routing off and on has not undone its settings. Others have their
+ * own opinion of some: systemd writes rp_filter when it hears of a new device.
+ */
 export function isDeviceReady(index: number): boolean {
   if (!hasDevice(index)) return false;
-  return settingsOf(index).every(([path, value]) => {
+  const essential = settingsOf(index).filter(([path]) => ESSENTIAL.some((name) => path.endsWith(`/${name}`)));
+  return essential.every(([path, value]) => {
     try {
       return readFileSync(path, "latin1").trim() === value;
     } catch {
@@ -57,7 +66,7 @@ export function isDeviceReady(index: number): boolean {
 }
 
 /**
- * Makes a device and brings it up.
+ * Makes a device with its settings. It stays down: nothing passes before {@link bringUp}.
  *
  * @returns False when somebody has a device of this name; it was not touched.
  * @throws {NETWORK_FAILED} when the kernel refuses; nothing is left then. @throws {HOST_UNSUPPORTED} without `ip`.
@@ -65,25 +74,37 @@ export function isDeviceReady(index: number): boolean {
  */
 export async function makeDevice(request: DeviceRequest, deadline: Deadline): Promise<boolean> {
   if (hasDevice(request.index)) return false;
-  const { device } = addressesOf(request.index);
+  const action = `Cannot make the TAP device "${addressesOf(request.index).device}"`;
   try {
     await runIp(creationOf(request), deadline);
   } catch (error) {
+    // Between our look and the first command somebody may have made one.
     if (failedCommand(error) === 1) {
-      // Between our look and the first command somebody may have made one.
       if (hasDevice(request.index)) return false;
-    } else {
-      await removeDevice(request.index, deadline).catch(() => {});
-    }
-    throw failure(`Cannot make the TAP device "${device}"`, error);
+    } else await cleanUp(request.index);
+    throw failure(action, error);
   }
   try {
     applySettings(request.index);
-    await runIp([`link set dev ${device} up`], deadline);
-    return true;
   } catch (error) {
-    await removeDevice(request.index, deadline).catch(() => {});
-    throw failure(`Cannot set up the TAP device "${device}"`, error);
+    await cleanUp(request.index);
+    throw error;
+  }
+  return true;
+}
+
+/** Whatever has ended the set-up does not end this. */
+async function cleanUp(index: number): Promise<void> {
+  await removeDevice(index, Deadline.after(CLEANUP_MS)).catch(() => {});
+}
+
+/** Lets packets pass. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
+export async function bringUp(index: number, deadline: Deadline): Promise<void> {
+  const { device } = addressesOf(index);
+  try {
+    await runIp([`link set dev ${device} up`], deadline);
+  } catch (error) {
+    throw failure(`Cannot bring up the TAP device "${device}"`, error);
   }
 }
 

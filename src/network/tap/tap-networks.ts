@@ -3,20 +3,23 @@
 
 import { networkInterfaces } from "node:os";
 import { Deadline } from "../../base/deadline.js";
-import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
+import { settleAll } from "../../base/settle-all.js";
+import { SmolVMError } from "../../errors/smolvm-error.js";
 import { addressesOf, rangeOf, type TapAddresses } from "./addresses.js";
-import { isInHostNetwork } from "./destinations.js";
-import { hasDevice, makeDevice, removeDevice } from "./device.js";
+import { bringUp, hasDevice, makeDevice, removeDevice } from "./device.js";
+import { doRangesOverlap } from "./ipv4-ranges.js";
 import { limitRate } from "./rate-limit.js";
+import { takenRanges } from "./taken-ranges.js";
 import type { TapLease, TapOwner, TapRegistry } from "./tap-registry.js";
 import { TapRules } from "./tap-rules.js";
 import { decodeSpec, encodeSpec } from "./tap-spec.js";
+import { readRoutes } from "./uplinks.js";
 import type { TapVm } from "./vm-rules.js";
 
 /** How many devices of others a set-up goes round. */
 const ATTEMPTS = 8;
-/** Bound of the removal of rules, which nobody waits for, in milliseconds. */
-const SWEEP_MS = 30_000;
+/** Bound of the removal of rules, which nobody waits for, and of a device after a failure, in milliseconds. */
+const CLEANUP_MS = 30_000;
 
 /** What a VM's network is made from. */
 export interface TapRequest extends Omit<TapVm, "index"> {
@@ -49,11 +52,12 @@ export class TapNetworks {
   async setUp(request: TapRequest, deadline: Deadline): Promise<TapAddresses> {
     const { owner } = request;
     await this.tearDown(owner, deadline);
+    const taken = takenRanges(request.hostNetworks, readRoutes());
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const index = this.#registry.lease(owner, {
         spec: encodeSpec(request),
         preferredIndex: request.preferredIndex,
-        isUsable: (candidate) => !hasDevice(candidate) && !isInHostNetwork(rangeOf(candidate), request.hostNetworks),
+        isUsable: (candidate) => !hasDevice(candidate) && !doRangesOverlap([rangeOf(candidate)], taken),
       });
       try {
         if (await this.#make({ ...request, index }, deadline)) return addressesOf(index);
@@ -157,16 +161,22 @@ export class TapNetworks {
     return this.#rules.removeTables(deadline);
   }
 
+  /** The device is made while the rules are written, and comes up when they are in force. */
   async #make(vm: TapVm & { readonly ownerUid: number }, deadline: Deadline): Promise<boolean> {
-    await this.#rules.add(vm, deadline);
-    if (!(await makeDevice(vm, deadline))) return false;
+    let isMade = false;
+    const making = makeDevice(vm, deadline).then((made) => {
+      isMade = made;
+    });
     try {
+      await settleAll([this.#rules.add(vm, deadline), making]);
+      if (!isMade) return false;
       if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
+      await bringUp(vm.index, deadline);
+      return true;
     } catch (error) {
-      await removeDevice(vm.index, Deadline.after(SWEEP_MS)).catch(() => {});
+      if (isMade) await removeDevice(vm.index, Deadline.after(CLEANUP_MS)).catch(() => {});
       throw error;
     }
-    return true;
   }
 
   /** Ends a lease; its rules go without anybody waiting. */
@@ -182,10 +192,9 @@ export class TapNetworks {
     while (this.#isSweepWanted) {
       this.#isSweepWanted = false;
       try {
-        await this.#rules.removeEnded(Deadline.after(SWEEP_MS));
-      } catch (error) {
+        await this.#rules.removeEnded(Deadline.after(CLEANUP_MS));
+      } catch {
         // The leases stay on record as ended, and the next sweep, of whatever process, tries again.
-        if (!isSmolVMError(error)) throw error;
       }
     }
   }

@@ -15,6 +15,8 @@ export interface TapLease {
   readonly owner: TapOwner;
   /** What it was leased with; see tap-spec.ts. */
   readonly spec: string;
+  /** Whether the rules have it, or are about to get it. */
+  readonly isPlaced: boolean;
 }
 
 /** What is asked for. */
@@ -32,7 +34,9 @@ export interface TapRegistry {
   lease(owner: TapOwner, request: TapLeaseRequest): number;
   leaseOf(owner: TapOwner): TapLease | undefined;
   /** Replaces what is recorded with a lease that is held. */
-  describe(lease: TapLease): void;
+  describe(lease: Pick<TapLease, "index" | "owner" | "spec">): void;
+  /** From now on whoever writes the rules anew writes this lease's, too. */
+  place(index: number): void;
   /** Ends a lease. The address rests, and {@link ended} lists it until {@link forget}. */
   release(lease: Pick<TapLease, "index" | "owner">): void;
   held(): TapLease[];

@@ -26,6 +26,7 @@ export class TapRules {
   /** Adds a VM whose lease is held. */
   add(vm: TapVm, deadline: Deadline): Promise<void> {
     return this.#change([vm], deadline, async (guards) => {
+      this.#registry.place(vm.index);
       // Only additions: those are in force at once. Whether all else is as it should be is looked at meanwhile.
       const [isAdded, isWhole] = await settleAll([
         tryRun([...guards, ...additionOfVm(vm)], deadline),
@@ -124,7 +125,8 @@ export class TapRules {
   }
 
   #vms(): readonly TapVm[] {
-    return this.#registry.held().flatMap((lease) => decodeSpec(lease) ?? []);
+    const placed = this.#registry.held().filter(({ isPlaced }) => isPlaced);
+    return placed.flatMap((lease) => decodeSpec(lease) ?? []);
   }
 }
 

@@ -1,6 +1,7 @@
 // What is recorded with a lease: enough to write the VM's rules again, by whatever process finds them gone.
 
 import { z } from "zod";
+import { SmolVMError } from "../../errors/smolvm-error.js";
 import type { TapLease } from "./tap-registry.js";
 import type { TapVm } from "./vm-rules.js";
 
@@ -15,10 +16,18 @@ const specShape = z.object({
   rateLimitMbps: z.number().positive().optional(),
 });
 
-/** A VM without its index, as text. */
+/**
+ * A VM without its index, as text.
+ *
+ * @throws {INTERNAL} for what {@link decodeSpec} would not take.
+ */
 export function encodeSpec({ macAddress, policy, rateLimitMbps }: Omit<TapVm, "index">): string {
   const { mode, names, networks } = policy;
-  return JSON.stringify({ macAddress, policy: { mode, names, networks }, rateLimitMbps });
+  const spec = JSON.stringify({ macAddress, policy: { mode, names, networks }, rateLimitMbps });
+  if (decodeSpec({ index: 0, spec }) !== undefined) return spec;
+  throw new SmolVMError("INTERNAL", "Cannot record a TAP network: its MAC address or policy was not checked", {
+    details: { spec },
+  });
 }
 
 /** The VM of a lease; `undefined` for what another version has written: such a VM gets no rules, so it is closed. */

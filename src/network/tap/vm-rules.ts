@@ -45,9 +45,8 @@ const CONNECTION_LIMIT = 4_096;
 /** Refusals of one rule that are reported, per second. tapguard counts and bounds them further. */
 const REPORTS_PER_SECOND = 20;
 const BYTES_PER_MEGABIT = 125_000;
-/** How much may be sent at once beyond the rate: that of this time, and no less than a few of a TAP's largest packets. */
-const BURST_MS = 100;
-const LEAST_BURST_BYTES = 256 * 1024;
+/** What may be sent at once beyond what the kernel grants anyway, which is as much as the rate gives in a second. */
+const BURST_BYTES = 128 * 1024;
 
 type Rule = readonly NftStatement[];
 
@@ -182,8 +181,8 @@ function nameRules({ policy }: TapVm): readonly Rule[] {
 /** Drops what is too much. What the guest receives is limited at the device, where it can wait; see rate-limit.ts. */
 function beyondRate(rateLimitMbps: number): Rule {
   const rate = Math.ceil(rateLimitMbps * BYTES_PER_MEGABIT);
-  const burst = Math.max(LEAST_BURST_BYTES, Math.ceil((rate * BURST_MS) / 1_000));
-  return [{ limit: { rate, per: "second", burst, rate_unit: "bytes", burst_unit: "bytes", inv: true } }, drop];
+  const units = { rate_unit: "bytes", burst_unit: "bytes" } as const;
+  return [{ limit: { rate, per: "second", burst: BURST_BYTES, ...units, inv: true } }, drop];
 }
 
 function directRules(networks: EgressRules["networks"]): readonly Rule[] {

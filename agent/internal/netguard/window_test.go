@@ -1,0 +1,81 @@
+package netguard
+
+import (
+	"encoding/binary"
+	"testing"
+)
+
+// synWith is a SYN with these options.
+func synWith(options ...byte) []byte {
+	segment := tcp(40000, 80, tcpSyn)
+	segment[12] = byte(tcpSize+len(options)) / 4 << 4
+	return frame(protocolTCP, guest, "203.0.113.7", append(segment, options...))
+}
+
+func TestWindowScale(t *testing.T) {
+	for name, c := range map[string]struct {
+		options []byte
+		want    uint8
+	}{
+		"none": {nil, 0}, "alone": {[]byte{3, 3, 7, 0}, 7}, "as Linux": {[]byte{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 3, 9}, 9},
+		"after the end": {[]byte{0, 3, 3, 7}, 0}, "too large": {[]byte{3, 3, 99, 0}, widestScale},
+		"no length": {[]byte{1, 1, 1, 3}, 0}, "length 0": {[]byte{2, 0, 3, 3}, 0}, "length 1": {[]byte{2, 1, 3, 3}, 0},
+		"too long": {[]byte{2, 200, 3, 3}, 0}, "cut": {[]byte{1, 1, 3, 3}, 0}, "other length": {[]byte{3, 4, 7, 7}, 0},
+	} {
+		p, whole := parseOutbound(synWith(c.options...)[ethernetSize:])
+		if got := p.windowScale(); !whole || got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestWindowIsLimited(t *testing.T) {
+	for _, c := range []struct {
+		scale        uint8
+		window, want uint16
+	}{
+		{0, 65535, 65535}, {7, 1000, 1000}, {7, 16384, 16384}, {7, 16385, 16384}, {7, 65535, 16384}, {14, 65535, 128},
+	} {
+		it := newTested(t, openPolicy)
+		it.sends(synWith(3, 3, c.scale, 0))
+		f := frame(protocolTCP, guest, "203.0.113.7", append(tcp(40000, 80, tcpAck), "data"...))
+		segment := f[ethernetSize+ipv4Size:]
+		binary.BigEndian.PutUint16(segment[tcpWindowAt:], c.window)
+		binary.BigEndian.PutUint16(segment[tcpSumAt:], transportSum(f[ethernetSize:], segment))
+		if it.sends(f) != "host" {
+			t.Fatal("dropped")
+		}
+		if got := binary.BigEndian.Uint16(segment[tcpWindowAt:]); got != c.want {
+			t.Errorf("scale %d: %d becomes %d, want %d", c.scale, c.window, got, c.want)
+		}
+		if transportSum(f[ethernetSize:], segment) != 0 {
+			t.Errorf("scale %d: %d: the checksum is wrong", c.scale, c.window)
+		}
+	}
+}
+
+// The sum's carries depend on what else is in the segment.
+func TestWindowIsLimitedWithEveryChecksum(t *testing.T) {
+	for number := 0; number <= 0xffff; number++ {
+		f := frame(protocolTCP, guest, "203.0.113.7", tcp(40000, 80, tcpAck))
+		segment := f[ethernetSize+ipv4Size:]
+		binary.BigEndian.PutUint16(segment[4:], uint16(number))
+		binary.BigEndian.PutUint16(segment[tcpWindowAt:], 0xffff)
+		binary.BigEndian.PutUint16(segment[tcpSumAt:], transportSum(f[ethernetSize:], segment))
+		p, _ := parseOutbound(f[ethernetSize:])
+		p.limitWindow(narrowestWindow, 7)
+		if transportSum(f[ethernetSize:], segment) != 0 {
+			t.Fatalf("% x", segment)
+		}
+	}
+}
+
+func TestWindowLimitFollowsTheRate(t *testing.T) {
+	for rate, want := range map[int64]int{
+		0: widestWindow, 1: narrowestWindow, 12_500_000: 625_000, 1_250_000_000: widestWindow,
+	} {
+		if got := windowLimit(rate); got != want {
+			t.Errorf("%d bytes a second: %d, want %d", rate, got, want)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// Runs in the "host" namespace of namespaces.mjs. Argument: JSON of { what, stateDir, ... }; prints one line of JSON.
+
+import { execFileSync } from "node:child_process";
+import { subscribe } from "node:diagnostics_channel";
+import { readdirSync, readFileSync } from "node:fs";
+import { PHASE_CHANNEL, SmolVM } from "../../dist/index.js";
+import { TapNetworks } from "../../dist/network/tap/tap-networks.js";
+import { timed } from "../stats.mjs";
+import { SERVER } from "./namespaces.mjs";
+
+/** Where bundle.mjs put iperf3 in a guest. */
+const BUNDLE = "/opt/iperf3";
+/** The unit of times in /proc/PID/stat (proc(5)); 100 on every Linux of today. */
+const TICKS_PER_SECOND = Number(execFileSync("getconf", ["CLK_TCK"]));
+const GIB_BYTES = 2 ** 30;
+const HELPERS = /^(netguard|passt|tapguard|portd)/;
+const options = JSON.parse(process.argv[2]);
+const { stateDir } = options;
+
+/** Makes a VM that stays, with iperf3 in it. */
+async function create({ network, bundle }) {
+  const created = await SmolVM.create({ stateDir, network });
+  const vm = await SmolVM.fromId(created.vmId, { stateDir });
+  await vm.upload(bundle, BUNDLE);
+  return created.vmId;
+}
+
+async function remove({ vmIds }) {
+  for (const vmId of vmIds) await (await SmolVM.fromId(vmId, { stateDir })).delete();
+  return true;
+}
+
+/** One transfer. CPU in seconds for each GiB; of the kernel's own work only what it does in these processes' name. */
+async function transfer({ vmId, direction, seconds }) {
+  const vm = await SmolVM.fromId(vmId, { stateDir });
+  const { pid } = await vm.info();
+  const before = { vmm: cpuSeconds(pid), helpers: helperSeconds() };
+  const client = ["-c", SERVER, "-J", "-t", String(seconds), ...(direction === "download" ? ["-R"] : [])];
+  const loader = [`${BUNDLE}/ld.so`, "--library-path", BUNDLE, `${BUNDLE}/iperf3`];
+  const { stdout } = await vm.exec([...loader, ...client], { check: true });
+  const { end } = JSON.parse(stdout);
+  const gib = end.sum_received.bytes / GIB_BYTES;
+  return {
+    mbps: end.sum_received.bits_per_second / 1e6,
+    vmm: (cpuSeconds(pid) - before.vmm) / gib,
+    helpers: (helperSeconds() - before.helpers) / gib,
+  };
+}
+
+function cpuSeconds(pid) {
+  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND; // utime and stime.
+}
+
+/** Of all guards and passts of this namespace: those of VMs that rest use nothing. */
+function helperSeconds() {
+  const own = readNamespace("self");
+  let sum = 0;
+  for (const pid of readdirSync("/proc")) {
+    try {
+      if (!HELPERS.test(readFileSync(`/proc/${pid}/comm`, "utf8")) || readNamespace(pid) !== own) continue;
+      sum += cpuSeconds(pid);
+    } catch {
+      // It ended, or is no process.
+    }
+  }
+  return sum;
+}
+
+function readNamespace(pid) {
+  return execFileSync("readlink", [`/proc/${pid}/ns/net`], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+}
+
+/** Starts from the template, each mode in turn: to the first command's output, and the deletion. */
+async function starts({ modes, samples }) {
+  const ready = Object.fromEntries(modes.map((mode) => [mode, []]));
+  for (const network of modes) await (await SmolVM.create({ stateDir, network })).delete();
+  for (let i = 0; i < samples; i++) {
+    for (const network of modes) {
+      const [vm, ms] = await timed(async () => {
+        const made = await SmolVM.create({ stateDir, network });
+        await made.exec(["true"], { check: true });
+        return made;
+      });
+      ready[network].push(ms);
+      await vm.delete();
+    }
+  }
+  return ready;
+}
+
+/**
+ * Times what the library itself calls: device and rules of one VM, made and removed, and the whole phase of the start
+ * that they are in, with the guard and the log keeper.
+ */
+function watchNetworks() {
+  const found = { up: [], helpers: [], down: [], gone: [] };
+  const { setUp, tearDown } = TapNetworks.prototype;
+  TapNetworks.prototype.setUp = async function (...args) {
+    const [addresses, ms] = await timed(() => setUp.apply(this, args));
+    found.up.push(ms);
+    return addresses;
+  };
+  TapNetworks.prototype.tearDown = async function (owner, deadline) {
+    const isThere = this.addressesOf(owner) !== undefined;
+    const started = performance.now();
+    await tearDown.call(this, owner, deadline);
+    if (!isThere) return;
+    found.down.push(performance.now() - started);
+    void this.settled().then(() => found.gone.push(performance.now() - started));
+  };
+  subscribe(PHASE_CHANNEL, ({ operation, phase, durationMs }) => {
+    if (operation === "start" && phase === "helpers") found.helpers.push(durationMs);
+  });
+  return found;
+}
+
+async function setUps({ samples }) {
+  await (await SmolVM.create({ stateDir, network: "tap" })).delete();
+  const found = watchNetworks();
+  for (let i = 0; i < samples; i++) {
+    await (await SmolVM.create({ stateDir, network: "tap" })).delete();
+    while (found.gone.length <= i) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return found;
+}
+
+/** So many VMs alive at once, made and deleted together. */
+async function crowd({ count }) {
+  const all = Array.from({ length: count });
+  await (await SmolVM.create({ stateDir, network: "tap" })).delete();
+  const found = watchNetworks();
+  const [vms, createMs] = await timed(() => Promise.all(all.map(() => SmolVM.create({ stateDir, network: "tap" }))));
+  await Promise.all(vms.map((vm) => vm.exec(["true"], { check: true })));
+  const [, deleteMs] = await timed(() => Promise.all(vms.map((vm) => vm.delete())));
+  return { createMs: [createMs], deleteMs: [deleteMs], up: found.up, down: found.down };
+}
+
+const work = { create, remove, transfer, starts, setUps, crowd };
+process.stdout.write(`${JSON.stringify(await work[options.what](options))}\n`);
