@@ -13,8 +13,8 @@ import (
 	"smolvm.dev/agent/internal/netguard"
 )
 
-// serveControl takes policies on a unix socket.
-func serveControl(path string, guard *netguard.Switch) (net.Listener, error) {
+// serveControl takes policies on a unix socket, from root and the user who started this program.
+func serveControl(path string, starter int, guard *netguard.Switch) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // An earlier netguard's.
 		return nil, fmt.Errorf("cannot use the control socket: %w", err)
 	}
@@ -33,6 +33,6 @@ func serveControl(path string, guard *netguard.Switch) (net.Listener, error) {
 			return nil, guard.Update(policy)
 		}),
 	}
-	go func() { _ = control.Serve(listener, operations) }()
+	go func() { _ = control.Serve(control.Only(listener, starter), operations) }()
 	return listener, nil
 }

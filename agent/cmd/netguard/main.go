@@ -7,9 +7,10 @@
 //	         [-ready-fd FD] [-rate-limit-mbps N] [-runas UID:GID] [-names-passt] -- passt ARGS
 //	netguard -probe-names [-runas UID:GID]
 //
-// The VMM listens on the socket, which gets its name once it was started; until then it is waited for. What its guest sends waits there, unread, until passt works and the policy is
-// complete. Then "ready" is written to the descriptor of -ready-fd; if the program ends instead, that one is closed
-// without a word, and the program's exit status is 3 where user namespaces are needed and not permitted.
+// The VMM listens on the socket, which gets its name once it was started; until then it is waited for. What its guest
+// sends waits there, unread, until passt works and the policy is complete. Then "ready" is written to the descriptor of
+// -ready-fd; if the program ends instead, that one is closed without a word, and the program's exit status is 3 where
+// user namespaces are needed and not permitted.
 package main
 
 import (
@@ -32,8 +33,6 @@ const (
 	readyLine = "ready\n"
 	// policyLimit is the longest policy, in bytes; egress takes no longer one either.
 	policyLimit = 1 << 20
-	// reconnectPause is the time between two connections to a VMM whose stream cannot be followed.
-	reconnectPause = 100 * time.Millisecond
 	// dialPause is the time between two looks whether the VMM was started.
 	dialPause = time.Millisecond
 	// probeTimeout bounds -probe-names.
@@ -82,6 +81,7 @@ func probe(o options) error {
 }
 
 func run(o options) error {
+	starter := os.Getuid() // Before it becomes another.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	// First of all: passt must not inherit them.
@@ -90,6 +90,7 @@ func run(o options) error {
 		return err
 	}
 	policy, err := readPolicy(policyFile)
+	_ = policyFile.Close()
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func run(o options) error {
 	if err := guard.Start(); err != nil {
 		return err
 	}
-	control, err := serveControl(o.control, guard)
+	control, err := serveControl(o.control, starter, guard)
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,9 @@ func run(o options) error {
 		_, _ = readyFile.WriteString(readyLine) // Whoever started us may be gone by now.
 		_ = readyFile.Close()
 	}
-	return carry(vmm, o.socket, guard)
+	defer vmm.Close()
+	guard.FromGuest(vmm)
+	return nil
 }
 
 // dialVmm connects to the VMM, whose socket gets its name when it has been started.
@@ -140,21 +143,6 @@ func dialVmm(socket string, limit time.Duration) (net.Conn, error) {
 		}
 		if !errors.Is(err, syscall.ENOENT) || time.Now().After(end) {
 			return nil, fmt.Errorf("cannot connect to the VMM: %w", err)
-		}
-	}
-}
-
-// carry lasts as long as the VMM. One whose last connection was cut in the middle of a frame goes on with its rest.
-func carry(vmm net.Conn, socket string, guard *netguard.Switch) error {
-	for {
-		err := guard.FromGuest(vmm)
-		_ = vmm.Close()
-		if err == nil {
-			return nil
-		}
-		time.Sleep(reconnectPause)
-		if vmm, err = net.Dial("unix", socket); err != nil {
-			return fmt.Errorf("cannot connect to the VMM again: %w", err)
 		}
 	}
 }

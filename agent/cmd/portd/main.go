@@ -55,6 +55,7 @@ func main() {
 
 // run serves until the lane ends, which is no error, or somebody stops it.
 func run(o options) error {
+	starter := os.Getuid() // Before it becomes another.
 	tell := readyTeller(o.readyFd)
 	lane, err := inheritLane(o.laneFd)
 	if err != nil {
@@ -89,7 +90,7 @@ func run(o options) error {
 	}
 	stopped, ended := make(chan os.Signal, 1), make(chan error, 1)
 	signal.Notify(stopped, syscall.SIGTERM)
-	go func() { ended <- control.Serve(door, server.Operations()) }()
+	go func() { ended <- control.Serve(control.Only(door, starter), server.Operations()) }()
 	tell()
 	select {
 	case <-client.Closed():

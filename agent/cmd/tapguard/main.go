@@ -1,7 +1,7 @@
 // Command tapguard serves the guest of one TAP device: DNS on the gateway's address, the connections that the packet
 // filter redirects to it because a name decides about them, and records of what the packet filter refuses.
 //
-//	tapguard -gateway IP -guest IP -nflog-group N -policy-fd FD -control PATH [-dns-port 53] [-proxy-port 15001]
+//	tapguard -gateway IP -guest IP -nflog-group N -policy-fd FD -control PATH [-dns-port 53] [-proxy-port 29653]
 //	         [-denials-fd FD] [-ready-fd FD] [-runas UID:GID] [-follow-limit 60s]
 //
 // It is started as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE. It makes its sockets, and then becomes nobody
@@ -23,6 +23,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"smolvm.dev/agent/internal/control"
 	"smolvm.dev/agent/internal/egress"
 	"smolvm.dev/agent/internal/privilege"
 	"smolvm.dev/agent/internal/tapguard"
@@ -59,6 +60,7 @@ func main() {
 func run(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	starter := os.Getuid() // Before it becomes another.
 	ready := inherit(o.readyFd, "ready")
 	denialsFile := inherit(o.denialsFd, "denials")
 	allowOpenFiles()
@@ -96,7 +98,7 @@ func run(o options) error {
 		_, _ = ready.WriteString(readyLine)
 		_ = ready.Close()
 	}
-	return guard.Run(ctx, door)
+	return guard.Run(ctx, control.Only(door, starter))
 }
 
 // inherit takes a descriptor over; nil for 0.

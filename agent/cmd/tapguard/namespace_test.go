@@ -104,7 +104,7 @@ func TestGuest(t *testing.T) {
 	w.expect("error: no route to host", "connect", "tcp", gateway+":22")
 	w.expectDenial("tcp " + gateway + " 22 - host -")
 
-	w.expect("error: connection reset by peer", "connect", "tcp", gateway+":15001")
+	w.expect("error: connection reset by peer", "connect", "tcp", gateway+":29653")
 }
 
 func TestOnlyTheGuestIsServed(t *testing.T) {

@@ -17,7 +17,7 @@ const (
 	// firstFreeDescriptor is the lowest number that a descriptor of ours can have: stdin, stdout and stderr are below.
 	firstFreeDescriptor = 3
 	defaultDNSPort      = 53
-	defaultProxyPort    = 15001
+	defaultProxyPort    = 29653
 	defaultFollowLimit  = 60 * time.Second
 )
 

@@ -29,12 +29,12 @@ const hostRules = `
 table inet t {
 	chain redirected {
 		type nat hook prerouting priority dstnat
-		iifname "tap0" ip daddr != { 10.0.0.0/8, 172.16.0.0/12 } tcp dport { 80, 443 } redirect to :15001
+		iifname "tap0" ip daddr != { 10.0.0.0/8, 172.16.0.0/12 } tcp dport { 80, 443 } redirect to :29653
 	}
 	chain input {
 		type filter hook input priority filter
 		iifname "tap0" udp dport 53 accept
-		iifname "tap0" tcp dport { 53, 15001 } accept
+		iifname "tap0" tcp dport { 53, 29653 } accept
 		iifname "tap0" log prefix "host" group 17001
 		iifname "tap0" reject with icmpx admin-prohibited
 	}

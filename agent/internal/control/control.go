@@ -1,5 +1,5 @@
 // Package control serves the control socket of a program of the host: one JSON object a line, and one line in answer to
-// each. Who may connect is a matter of the directory that the socket is in; it is never the guest.
+// each. Who may connect is a matter of the directory that the socket is in, and of Only; it is never the guest.
 package control
 
 import (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -11,6 +12,7 @@ import (
 const (
 	netlinkReceive  = 64 << 10
 	dumpTries       = 4
+	tapPrefix       = "svm" // how the names of SmolVM's TAP devices begin
 	ipv4Bits        = 32
 	solNetlink      = 270  // SOL_NETLINK
 	getStrictCheck  = 12   // NETLINK_GET_STRICT_CHK: the kernel, since 4.20, leaves out what is not asked for
@@ -23,21 +25,16 @@ var (
 )
 
 // HostNetworks reads what leads to the host itself: the addresses of its interfaces, and the local routes, which may
-// be whole ranges that no interface has (ip route add local, IPVS, a cloud's load balancer). IPv4 only.
+// be whole ranges that no interface has (ip route add local, IPVS, a cloud's load balancer). The networks of our TAP
+// devices count whole: a guest lives in each. IPv4 only.
 func HostNetworks() ([]netip.Prefix, error) {
-	addresses, err := net.InterfaceAddrs()
+	addresses, err := syscall.NetlinkRIB(syscall.RTM_GETADDR, syscall.AF_INET)
 	if err != nil {
 		return nil, err
 	}
-	var own []netip.Prefix
-	for _, address := range addresses {
-		network, ok := address.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		if ip, ok := netip.AddrFromSlice(network.IP); ok && ip.Unmap().Is4() {
-			own = append(own, netip.PrefixFrom(ip.Unmap(), ipv4Bits))
-		}
+	own, err := ownNetworks(addresses)
+	if err != nil {
+		return nil, err
 	}
 	for try := 1; ; try++ {
 		routes, err := readLocalRoutes()
@@ -45,6 +42,57 @@ func HostNetworks() ([]netip.Prefix, error) {
 			return append(own, routes...), err
 		}
 	}
+}
+
+// ownNetworks reads a dump of addresses. Each comes with its interface's name as its label.
+func ownNetworks(dump []byte) ([]netip.Prefix, error) {
+	messages, err := syscall.ParseNetlinkMessage(dump)
+	if err != nil {
+		return nil, err
+	}
+	var own []netip.Prefix
+	for i := range messages {
+		if messages[i].Header.Type != syscall.RTM_NEWADDR {
+			continue
+		}
+		if len(messages[i].Data) < syscall.SizeofIfAddrmsg {
+			return nil, errShort
+		}
+		bits := int(messages[i].Data[1]) // Prefixlen of IfAddrmsg
+		attributes, err := syscall.ParseNetlinkRouteAttr(&messages[i])
+		if err != nil {
+			return nil, err
+		}
+		if network, ok := ownNetwork(attributes, bits); ok {
+			own = append(own, network)
+		}
+	}
+	return own, nil
+}
+
+func ownNetwork(attributes []syscall.NetlinkRouteAttr, bits int) (network netip.Prefix, ok bool) {
+	var local, other netip.Addr // Where there is no peer both are the same, or the first is missing.
+	isTap := false
+	for _, attribute := range attributes {
+		switch attribute.Attr.Type {
+		case syscall.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(attribute.Value)
+		case syscall.IFA_ADDRESS:
+			other, _ = netip.AddrFromSlice(attribute.Value)
+		case syscall.IFA_LABEL:
+			isTap = strings.HasPrefix(string(attribute.Value), tapPrefix)
+		}
+	}
+	if !local.Is4() {
+		local = other
+	}
+	if !local.Is4() || bits > ipv4Bits {
+		return network, false
+	}
+	if !isTap {
+		bits = ipv4Bits
+	}
+	return netip.PrefixFrom(local, bits).Masked(), true
 }
 
 func readLocalRoutes() ([]netip.Prefix, error) {

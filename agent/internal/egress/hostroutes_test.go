@@ -135,3 +135,48 @@ func TestLocalRoutesOfARealHost(t *testing.T) {
 	}
 	judge(true)
 }
+
+// TestTapNetworksCountWhole works in a network namespace of its own too.
+func TestTapNetworksCountWhole(t *testing.T) {
+	runtime.LockOSThread()
+	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
+		t.Skip("cannot make a network namespace: ", err)
+	}
+	for _, command := range []string{"link set lo up", "link add svm7 type veth peer name eth7",
+		"address add 172.16.0.29/30 dev svm7", "address add 172.17.0.29/30 dev eth7",
+		"address add 172.18.0.1 peer 172.18.0.2/32 dev eth7", "link set svm7 up", "link set eth7 up"} {
+		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Skipf("ip %s: %v %s", command, err, out)
+		}
+	}
+	host, err := ReadHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{
+		"172.16.0.28": true, "172.16.0.29": true, "172.16.0.30": true, "172.16.0.31": true, "172.16.0.32": false,
+		"172.17.0.29": true, "172.17.0.30": false, "172.18.0.1": true, "172.18.0.2": false, "127.0.0.1": true,
+	} {
+		if got := host.Contains(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
+func TestADumpOfAddressesIsChecked(t *testing.T) {
+	body := []byte{syscall.AF_INET, 30, 0, 0, 1, 0, 0, 0}
+	body = append(body, 8, 0, syscall.IFA_LOCAL, 0, 172, 16, 0, 29)
+	body = append(body, 9, 0, syscall.IFA_LABEL, 0, 's', 'v', 'm', '7', 0, 0, 0, 0)
+	dump := netlinkMessage(syscall.RTM_NEWADDR, 2, body)
+	if own, err := ownNetworks(dump); err != nil || len(own) != 1 || own[0].String() != "172.16.0.28/30" {
+		t.Errorf("%v %v", own, err)
+	}
+	for cut := range dump {
+		_, _ = ownNetworks(dump[:cut]) // must not panic
+	}
+	for at := range dump {
+		changed := append([]byte(nil), dump...)
+		changed[at] ^= 0xff
+		_, _ = ownNetworks(changed) // likewise
+	}
+}

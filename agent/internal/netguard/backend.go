@@ -1,6 +1,7 @@
 package netguard
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -13,15 +14,22 @@ const (
 	healthyAfter = 10 * time.Second
 	// settleLimit bounds the wait for a write that began before the rules changed.
 	settleLimit = time.Second
+	// downLimit bounds the wait for the end of a passt: control must not depend on what the guest takes.
+	downLimit = time.Second
+	// lastDownLimit bounds the wait for what was left of an earlier passt, before there is another.
+	lastDownLimit = 5 * time.Second
 )
+
+// errStillEnding means that what carried an earlier passt's frames is not done with them.
+var errStillEnding = errors.New("an earlier passt has not ended yet")
 
 // backend keeps one passt running.
 type backend struct {
 	name string
 	// start makes a passt that answers.
 	start func() (*link, error)
-	// serve carries its frames until it ends.
-	serve func(*link)
+	// serve carries its frames until it ends, or quit is closed.
+	serve func(from *link, quit <-chan struct{})
 	// ended is told of each end but the one of stop.
 	ended func()
 	log   *Messages
@@ -30,7 +38,7 @@ type backend struct {
 	mutex   sync.Mutex
 	link    *link         // nil while none runs
 	quit    chan struct{} // nil while none is wanted
-	done    chan struct{}
+	done    chan struct{} // closed once nothing is left of the latest
 }
 
 func newBackend(name string, log *Messages) *backend {
@@ -42,10 +50,13 @@ func newBackend(name string, log *Messages) *backend {
 // up starts passt, once; it is kept running from then on.
 func (b *backend) up() error {
 	b.mutex.Lock()
-	running := b.quit != nil
+	running, last := b.quit != nil, b.done
 	b.mutex.Unlock()
 	if running {
 		return nil
+	}
+	if last != nil && !isClosedWithin(last, lastDownLimit) {
+		return errStillEnding
 	}
 	first, err := b.start()
 	if err != nil {
@@ -59,11 +70,11 @@ func (b *backend) up() error {
 	return nil
 }
 
-// down ends passt and returns when it has ended.
+// down ends passt, and waits for its end a little.
 func (b *backend) down() {
 	b.mutex.Lock()
 	quit, done, link := b.quit, b.done, b.link
-	b.quit = nil
+	b.quit, b.link = nil, nil
 	b.mutex.Unlock()
 	if quit == nil {
 		return
@@ -72,7 +83,7 @@ func (b *backend) down() {
 	if link != nil {
 		_ = link.Close()
 	}
-	<-done
+	isClosedWithin(done, downLimit)
 }
 
 func (b *backend) keep(running *link, quit, done chan struct{}) {
@@ -81,8 +92,8 @@ func (b *backend) keep(running *link, quit, done chan struct{}) {
 	for {
 		began := time.Now()
 		if running != nil {
-			b.serve(running)
-			b.setLink(nil)
+			b.serve(running, quit)
+			b.setLink(nil, quit)
 			running.stop()
 		}
 		if isClosed(quit) {
@@ -109,17 +120,20 @@ func (b *backend) keep(running *link, quit, done chan struct{}) {
 			running = nil
 			continue
 		}
-		b.setLink(running)
+		b.setLink(running, quit)
 		if isClosed(quit) {
 			_ = running.Close() // down has not seen it.
 		}
 	}
 }
 
-func (b *backend) setLink(to *link) {
+// setLink does nothing once down was called.
+func (b *backend) setLink(to *link, quit chan struct{}) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.link = to
+	if b.quit == quit {
+		b.link = to
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -127,6 +141,17 @@ func isClosed(c <-chan struct{}) bool {
 	case <-c:
 		return true
 	default:
+		return false
+	}
+}
+
+func isClosedWithin(c <-chan struct{}, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
 		return false
 	}
 }

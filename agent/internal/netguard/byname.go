@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 
 	"smolvm.dev/agent/internal/egress"
 )
@@ -75,6 +76,9 @@ func (s *Switch) tidy(policy *egress.Policy) {
 // startNames makes a namespace, listens in it, and runs passt there.
 func (s *Switch) startNames() (*link, error) {
 	path, err := exec.LookPath(s.config.Passt[0]) // The helper has no PATH.
+	if err == nil {
+		path, err = filepath.Abs(path) // And runs elsewhere.
+	}
 	if err != nil {
 		return nil, err
 	}

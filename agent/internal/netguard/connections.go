@@ -2,8 +2,16 @@ package netguard
 
 import "time"
 
-// connectionLimit bounds the table of TCP connections. One more ends an old one.
-const connectionLimit = 8192
+const (
+	// connectionLimit bounds the table of TCP connections. One more ends an old one.
+	connectionLimit = 8192
+	// samples is how many entries of a full table are looked at for the one that goes.
+	samples = 16
+	// opensPerSecond bounds new connections in the long run, opensBurst those after a rest: each is one in the host's
+	// table of connections (conntrack) too, where it stays for minutes.
+	opensPerSecond = 200
+	opensBurst     = 2000
+)
 
 // Lane is one of the two passts.
 type Lane uint8
@@ -29,6 +37,27 @@ type connection struct {
 }
 
 func (c *connection) over() bool { return c.guestEnded && c.remoteEnded }
+
+// allowance counts what may be opened. The zero value is a full one.
+type allowance struct {
+	used float64
+	last time.Time
+}
+
+// take uses one, or says no.
+func (a *allowance) take(now time.Time) bool {
+	if passed := now.Sub(a.last).Seconds(); passed > 0 {
+		a.last = now
+		if a.used -= passed * opensPerSecond; a.used < 0 {
+			a.used = 0
+		}
+	}
+	if a.used+1 > opensBurst {
+		return false
+	}
+	a.used++
+	return true
+}
 
 // connectionTable remembers the guest's TCP connections. Not for concurrent use.
 type connectionTable map[conversation]*connection

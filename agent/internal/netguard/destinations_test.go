@@ -143,7 +143,7 @@ func BenchmarkOutbound(b *testing.B) {
 	b.SetBytes(int64(len(stream)))
 	for i := 0; i < b.N; i++ {
 		way := batch{write: func([]byte) {}}
-		_ = relay(bytes.NewReader(stream), func(buffer []byte, start, end int) {
+		_ = relay(bytes.NewReader(stream), &splitter{}, func(buffer []byte, start, end int) {
 			if it.Outbound(buffer[start+lengthSize : end]).Forward {
 				way.add(buffer, start, end)
 			}

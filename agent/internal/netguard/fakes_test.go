@@ -45,7 +45,7 @@ func servePasst(journal string, connects bool) {
 	peer := crafter{gatewayMAC: [6]byte{0x52, 0x55, 10, 0, 2, 2}, gateway: addressOf(net.ParseIP(gateway))}
 	copy(peer.guestMAC[:], guestMAC)
 	peer.guest = addressOf(net.ParseIP(guest))
-	_ = relay(socket, func(buffer []byte, start, end int) {
+	_ = relay(socket, &splitter{}, func(buffer []byte, start, end int) {
 		f := buffer[start+lengthSize : end]
 		if binary.BigEndian.Uint16(f[12:]) == etherTypeARP {
 			reply := peer.arpRequest()

@@ -12,27 +12,28 @@ const (
 	// sourcePortIdle is how long a source port counts after its last datagram: passt's 180 s, and time for passt to
 	// have got that datagram and to have looked at its clock.
 	sourcePortIdle = flowIdle + 5*time.Second
-	// samples is how many entries of a full table are looked at for the one that goes.
-	samples = 16
+	// sweepPause is the shortest time between two looks for what is idle in a full table.
+	sweepPause = time.Second
 )
 
 // flowTable remembers to whom the guest sent UDP and pings, and from which UDP ports. Not for concurrent use.
 type flowTable struct {
 	last    map[conversation]time.Time
 	sources map[uint16]time.Time
+	swept   time.Time // when last was looked through
 }
 
 func newFlowTable() flowTable {
 	return flowTable{last: map[conversation]time.Time{}, sources: map[uint16]time.Time{}}
 }
 
-// note remembers a packet of the guest, or says no: it uses too many source ports.
+// note remembers a packet of the guest, or says no: it has too many conversations or source ports.
 func (t *flowTable) note(c conversation, now time.Time) bool {
-	if c.protocol == protocolUDP && !t.noteSource(c.guestPort, now) {
+	if _, known := t.last[c]; !known && !t.hasRoom(now) {
 		return false
 	}
-	if _, known := t.last[c]; !known && len(t.last) >= flowLimit {
-		t.makeRoom(now)
+	if c.protocol == protocolUDP && !t.noteSource(c.guestPort, now) {
+		return false
 	}
 	t.last[c] = now
 	return true
@@ -71,16 +72,20 @@ func (t *flowTable) keep(allowed func(conversation) bool) {
 	}
 }
 
-// makeRoom forgets one flow, an idle one where a short look finds it; the guest can only hurt itself.
-func (t *flowTable) makeRoom(now time.Time) {
-	looked := 0
-	var victim conversation
+// hasRoom forgets the idle flows of a full table, and tells whether there is room then. A live one never makes room for
+// another: each holds a place in the host's own table of connections (conntrack), which one guest must not fill.
+func (t *flowTable) hasRoom(now time.Time) bool {
+	if len(t.last) < flowLimit {
+		return true
+	}
+	if now.Sub(t.swept) < sweepPause {
+		return false
+	}
+	t.swept = now
 	for c, last := range t.last {
-		victim = c
-		looked++
-		if now.Sub(last) > flowIdle || looked >= samples {
-			break
+		if now.Sub(last) > flowIdle {
+			delete(t.last, c)
 		}
 	}
-	delete(t.last, victim)
+	return len(t.last) < flowLimit
 }

@@ -116,14 +116,48 @@ func TestSourcePortsOfUDPAreFew(t *testing.T) {
 	}
 }
 
-func TestFlowTableIsBounded(t *testing.T) {
+func TestAFullFlowTableRefuses(t *testing.T) {
 	table, now := newFlowTable(), time.Now()
 	nth := func(i int) conversation { return conversation{remote: uint32(i), protocol: protocolUDP} }
-	for i := 0; i < 3*flowLimit; i++ {
-		table.note(nth(i), now)
+	for i := 0; i < 2*flowLimit; i++ {
+		if passed := table.note(nth(i), now); passed != (i < flowLimit) {
+			t.Fatalf("flow %d: %v", i, passed)
+		}
 	}
-	if len(table.last) > flowLimit || !table.has(nth(3*flowLimit-1), now) {
-		t.Errorf("%d flows, newest known: %v", len(table.last), table.has(nth(3*flowLimit-1), now))
+	if !table.has(nth(0), now) || !table.note(nth(1), now) || len(table.last) != flowLimit {
+		t.Error("a live flow was forgotten")
+	}
+	now = now.Add(flowIdle)
+	table.note(nth(1), now)
+	now = now.Add(sweepPause)
+	if !table.note(nth(flowLimit), now) || len(table.last) != 2 {
+		t.Errorf("%d flows are left of which one is not idle", len(table.last))
+	}
+}
+
+func TestConnectionsAreOpenedSlowly(t *testing.T) {
+	it := newTested(t, openPolicy)
+	passed := func() (count int) {
+		for i := 0; i < opensBurst+1000; i++ {
+			v := it.Outbound(frame(protocolTCP, guest, "203.0.113.7", tcp(uint16(i), 80, tcpSyn)))
+			if v.Forward {
+				count++
+			} else if v.Reply != nil {
+				t.Fatal("it is refused, not dropped")
+			}
+		}
+		return count
+	}
+	if first := passed(); first != opensBurst || len(it.connections) != opensBurst {
+		t.Errorf("%d passed, %d are remembered", first, len(it.connections))
+	}
+	it.at = it.at.Add(time.Second)
+	if next := passed(); next != opensPerSecond {
+		t.Errorf("%d passed a second later", next)
+	}
+	it.at = it.at.Add(time.Hour)
+	if next := passed(); next != opensBurst {
+		t.Errorf("%d passed after a rest", next)
 	}
 }
 

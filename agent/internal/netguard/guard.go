@@ -62,6 +62,7 @@ type Guard struct {
 	hasNames    bool
 	flows       flowTable
 	connections connectionTable
+	opens       allowance
 	refusals    int // since `counting`
 	counting    time.Time
 }
@@ -197,6 +198,9 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 		lane, denial := g.decide(p)
 		if denial != nil {
 			return Verdict{Reply: g.refusal(p, now)}, denial
+		}
+		if !g.opens.take(now) {
+			return Verdict{}, nil // The guest tries again, later each time.
 		}
 		if known == nil {
 			verdict.Ended = g.makeRoom()

@@ -49,6 +49,10 @@ func ServeInner(passt []string) error {
 	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, prCapAmbient, capAmbientClear, 0, 0, 0, 0); err == nil && errno != 0 {
 		err = errno
 	}
+	// Its memory is nobody's; what it starts is dumpable again, as passt must be for the namespaces that it makes.
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0); err == nil && errno != 0 {
+		err = errno
+	}
 	if answerErr := answer(socket, -1, err); answerErr != nil || err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ func openRoom(passt []string, log *Messages) (*room, error) {
 	socket := ours.(*net.UnixConn)
 	command := exec.Command("/proc/self/exe")
 	command.Args = append([]string{"netguard", InnerFlag, "--"}, passt...)
+	command.Dir = "/" // Neither the helper nor its passt has any business where the control socket is.
 	uid, gid := os.Getuid(), os.Getgid()
 	command.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,

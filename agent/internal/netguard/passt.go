@@ -159,7 +159,7 @@ func readFrame(from io.Reader, frame []byte) (int, error) {
 	}
 	size := int(binary.BigEndian.Uint32(length[:]))
 	if size > len(frame) {
-		return 0, ErrBadFrame
+		return 0, errBadFrame
 	}
 	return io.ReadFull(from, frame[:size])
 }

@@ -14,8 +14,8 @@ const (
 	bufferSize = 256 * 1024
 )
 
-// ErrBadFrame means that the stream cannot be followed any more.
-var ErrBadFrame = errors.New("frame length is out of range")
+// errBadFrame means that the stream cannot be followed any more.
+var errBadFrame = errors.New("frame length is out of range")
 
 // batch collects neighbouring frames that go the same way, so that what arrives together leaves together.
 type batch struct {
@@ -48,13 +48,13 @@ func (b *batch) flush() {
 
 // relay reads frames until `from` ends. Each is given to take as a part of the buffer, with the 4 bytes of its length
 // in front, and after those that arrived together comes flush.
-func relay(from io.Reader, take func(buffer []byte, start, end int), flush func()) error {
+func relay(from io.Reader, frames *splitter, take func(buffer []byte, start, end int), flush func()) error {
 	buffer := make([]byte, bufferSize)
 	filled := 0
 	for {
 		n, readErr := from.Read(buffer[filled:])
 		filled += n
-		used, err := split(buffer[:filled], take)
+		used, err := frames.split(buffer[:filled], take)
 		flush()
 		if err != nil {
 			return err
@@ -66,19 +66,51 @@ func relay(from io.Reader, take func(buffer []byte, start, end int), flush func(
 	}
 }
 
-// split gives every whole frame to take, and returns the bytes of all of them.
-func split(buffer []byte, take func(buffer []byte, start, end int)) (used int, err error) {
+// splitter finds the frames of a stream.
+type splitter struct {
+	// source, where it is set, is the MAC address that frames come from, and the stream may begin in the middle of one:
+	// QEMU goes on with the rest of a frame whose beginning an earlier netguard got (seen with QEMU 7.2). A guest that
+	// puts what looks like a frame into that frame has sent one frame more, which is judged as any other.
+	source  []byte
+	isAtOne bool // the stream is known to be at the beginning of a frame
+}
+
+// split gives every whole frame to take, and returns the bytes of all of them, and of what is none.
+func (s *splitter) split(buffer []byte, take func(buffer []byte, start, end int)) (used int, err error) {
 	for len(buffer)-used >= lengthSize {
 		size := int(binary.BigEndian.Uint32(buffer[used:]))
-		if size < ethernetSize || size > frameLimit {
-			return used, ErrBadFrame
+		if isFrameSize(size) && (s.isAtOne || s.source == nil) {
+			end := used + lengthSize + size
+			if end > len(buffer) {
+				break
+			}
+			take(buffer, used, end)
+			used = end
+			continue
 		}
-		end := used + lengthSize + size
-		if end > len(buffer) {
+		if s.source == nil {
+			return used, errBadFrame
+		}
+		used += s.find(buffer[used:])
+		if !s.isAtOne {
 			break
 		}
-		take(buffer, used, end)
-		used = end
 	}
 	return used, nil
 }
+
+// find looks for the beginning of a frame from the source, and returns what is before it.
+func (s *splitter) find(data []byte) (skipped int) {
+	const sourceAt, sourceEnd = lengthSize + 6, lengthSize + 12
+	s.isAtOne = false
+	for ; len(data)-skipped >= sourceEnd; skipped++ {
+		here := data[skipped:]
+		if string(here[sourceAt:sourceEnd]) == string(s.source) && isFrameSize(int(binary.BigEndian.Uint32(here))) {
+			s.isAtOne = true
+			break
+		}
+	}
+	return skipped
+}
+
+func isFrameSize(size int) bool { return size >= ethernetSize && size <= frameLimit }

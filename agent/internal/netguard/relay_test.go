@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -24,7 +25,7 @@ func (r *oneByte) Read(p []byte) (int, error) {
 func sift(from io.Reader, keep func([]byte) bool, wait func(int)) (string, error) {
 	var to strings.Builder
 	way := batch{write: func(messages []byte) { to.Write(messages) }, wait: wait}
-	err := relay(from, func(buffer []byte, start, end int) {
+	err := relay(from, &splitter{}, func(buffer []byte, start, end int) {
 		if keep(buffer[start+lengthSize : end]) {
 			way.add(buffer, start, end)
 		}
@@ -51,7 +52,7 @@ func TestRelayKeepsWholeFrames(t *testing.T) {
 	for _, size := range []uint32{0, 13, frameLimit + 1, 0xffffffff} {
 		bad := make([]byte, 100)
 		binary.BigEndian.PutUint32(bad, size)
-		if _, err := sift(bytes.NewReader(bad), keep, nil); err != ErrBadFrame {
+		if _, err := sift(bytes.NewReader(bad), keep, nil); err != errBadFrame {
 			t.Errorf("length %d: %v", size, err)
 		}
 	}
@@ -66,5 +67,37 @@ func TestMessagesAreBounded(t *testing.T) {
 	log.Printf("one more")
 	if to.Len() != logLimit || bytes.Contains(to.Bytes(), []byte("syslog")) {
 		t.Errorf("%d bytes kept", to.Len())
+	}
+}
+
+// A VMM goes on with the rest of a frame whose beginning an earlier netguard got.
+func TestAStreamThatBeginsInTheMiddleOfAFrame(t *testing.T) {
+	own := func(size int) []byte {
+		f := bytes.Repeat([]byte{0, 0, 0, 40, 7}, size/5+1)[:size]
+		copy(f[6:], guestMAC)
+		return message(f)
+	}
+	stream := bytes.Join([][]byte{own(60), own(frameLimit), own(ethernetSize), own(1500), own(61)}, nil)
+	for _, cut := range []int{1, 3, 4, 10, 16, 17, 18, 40, 63, 64, 65, 1000, 64 + frameLimit + 3} {
+		for name, from := range map[string]io.Reader{"whole": bytes.NewReader(stream[cut:]), "pieces": &oneByte{data: stream[cut:]}} {
+			var sizes []int
+			frames := &splitter{source: guestMAC}
+			err := relay(from, frames, func(_ []byte, start, end int) { sizes = append(sizes, end-start-lengthSize) }, func() {})
+			want := []int{frameLimit, ethernetSize, 1500, 61}
+			if cut > 64 {
+				want = want[1:]
+			}
+			if err != io.EOF || !reflect.DeepEqual(sizes, want) {
+				t.Errorf("cut %d, %s: %v %v, want %v", cut, name, err, sizes, want)
+			}
+		}
+	}
+	// Frames of others are no reason to lose the stream once it is followed.
+	foreign := bytes.Repeat([]byte{9}, 60)
+	var count int
+	_ = relay(bytes.NewReader(bytes.Join([][]byte{own(60), message(foreign), own(70)}, nil)), &splitter{source: guestMAC},
+		func([]byte, int, int) { count++ }, func() {})
+	if count != 3 {
+		t.Errorf("%d frames, want 3", count)
 	}
 }

@@ -38,7 +38,7 @@ type Switch struct {
 	proxy    *egress.Proxy
 	toHost   *backend
 	toNames  *backend
-	guest    guestWriter
+	guest    *guestWriter
 	up, down *egress.Bucket
 
 	mutex sync.Mutex // of what follows
@@ -55,6 +55,7 @@ func NewSwitch(config Config) *Switch {
 		resolver: egress.NewResolver(rules, config.Denials),
 		up:       egress.NewBucket(config.RateLimit),
 		down:     egress.NewBucket(config.RateLimit),
+		guest:    newGuestWriter(),
 		ports:    map[uint16]bool{},
 	}
 	s.guard.window = windowLimit(config.RateLimit)
@@ -68,7 +69,7 @@ func NewSwitch(config Config) *Switch {
 func (s *Switch) newBackend(name string, lane Lane, start func() (*link, error)) *backend {
 	b := newBackend(name, s.config.Log)
 	b.start = start
-	b.serve = func(from *link) { s.fromPasst(from, lane) }
+	b.serve = func(from *link, quit <-chan struct{}) { s.fromPasst(from, lane, quit) }
 	b.ended = func() { s.end(s.guard.EndLane(lane)) }
 	return b
 }
@@ -115,22 +116,26 @@ func (s *Switch) end(endings []*Ending) {
 		return
 	}
 	go func() {
+		for _, ending := range endings { // passt's sockets first, whatever the guest takes.
+			s.lane(ending.Lane).write(ending.ToPasst, always)
+		}
 		for _, ending := range endings {
-			s.endOne(ending)
+			if !s.guest.tell(ending.ToGuest) {
+				return // It is told when it goes on with one of them.
+			}
 		}
 	}()
 }
 
 func (s *Switch) endOne(ending *Ending) {
 	s.lane(ending.Lane).write(ending.ToPasst, always)
-	s.guest.write(ending.ToGuest)
+	s.guest.tell(ending.ToGuest)
 }
 
 func always() bool { return true }
 
-// FromGuest carries frames until the VMM ends its connection; then it returns nil. After ErrBadFrame the VMM may be
-// connected again.
-func (s *Switch) FromGuest(vmm net.Conn) error {
+// FromGuest carries frames until the VMM ends its connection.
+func (s *Switch) FromGuest(vmm net.Conn) {
 	s.guest.set(vmm)
 	var epoch uint64
 	still := func() bool { return s.guard.Epoch() == epoch }
@@ -143,7 +148,8 @@ func (s *Switch) FromGuest(vmm net.Conn) error {
 		}
 	}
 	isFirst := true
-	err := relay(vmm, func(buffer []byte, start, end int) {
+	frames := &splitter{source: s.guard.guestMAC[:]}
+	_ = relay(vmm, frames, func(buffer []byte, start, end int) {
 		if isFirst {
 			epoch, isFirst = s.guard.Epoch(), false
 		}
@@ -153,7 +159,7 @@ func (s *Switch) FromGuest(vmm net.Conn) error {
 		} else if verdict.Question != nil {
 			s.answer(verdict.Question, verdict.From)
 		} else if verdict.Reply != nil {
-			s.guest.write(verdict.Reply)
+			s.guest.tell(verdict.Reply)
 		}
 		if verdict.Ended != nil {
 			s.endOne(verdict.Ended)
@@ -164,10 +170,6 @@ func (s *Switch) FromGuest(vmm net.Conn) error {
 		}
 		isFirst = true
 	})
-	if errors.Is(err, ErrBadFrame) {
-		return err
-	}
-	return nil
 }
 
 // answer answers a DNS question. Where the guest cannot ask by TCP a long answer goes by UDP.
@@ -179,21 +181,32 @@ func (s *Switch) answer(question []byte, from conversation) {
 	s.resolver.TryAnswer(question, transport, func(answer []byte) {
 		message := s.guard.answer(from, answer)
 		s.down.Wait(len(message))
-		s.guest.write(message)
+		s.guest.tell(message)
 	})
 }
 
-func (s *Switch) fromPasst(from *link, lane Lane) {
-	way := batch{write: s.guest.write}
+// fromPasst carries frames of a passt. What a stalled guest has not taken when the rules change is dropped: the guest
+// must not get it under other rules, and the frames that are allowed are sent again.
+func (s *Switch) fromPasst(from *link, lane Lane, quit <-chan struct{}) {
+	var epoch uint64
+	isFirst := true
+	stop := func() bool { return isClosed(quit) || s.guard.Epoch() != epoch }
+	way := batch{write: func(messages []byte) { s.guest.write(messages, stop) }}
 	if s.down != nil {
 		way.wait = s.down.Wait
 	}
-	err := relay(from, func(buffer []byte, start, end int) {
+	err := relay(from, &splitter{}, func(buffer []byte, start, end int) {
+		if isFirst {
+			epoch, isFirst = s.guard.Epoch(), false
+		}
 		if s.guard.Inbound(buffer[start+lengthSize:end], lane) {
 			way.add(buffer, start, end)
 		}
-	}, way.flush)
-	if errors.Is(err, ErrBadFrame) {
+	}, func() {
+		way.flush()
+		isFirst = true
+	})
+	if errors.Is(err, errBadFrame) {
 		_ = from.Close()
 	}
 }
@@ -214,25 +227,4 @@ func (s *Switch) awaitReady(l *link) error {
 	}
 	s.guard.setGatewayMAC(gateway)
 	return nil
-}
-
-// guestWriter lets many write whole frames to the guest.
-type guestWriter struct {
-	mutex sync.Mutex
-	to    net.Conn
-}
-
-func (w *guestWriter) set(to net.Conn) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	w.to = to
-}
-
-// write loses what the VMM does not take: whoever reads from it sees why.
-func (w *guestWriter) write(messages []byte) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if w.to != nil {
-		_, _ = w.to.Write(messages)
-	}
 }

@@ -26,13 +26,13 @@ type vm struct {
 	t       *testing.T
 	socket  net.Conn // The VMM's end.
 	journal string
-	carried chan error
+	carried chan struct{} // closed at the end of FromGuest
 	log     bytes.Buffer
 }
 
 func startVM(t *testing.T, text string, hasNames bool) *vm {
 	t.Helper()
-	v := &vm{t: t, journal: filepath.Join(t.TempDir(), "journal"), carried: make(chan error, 1)}
+	v := &vm{t: t, journal: filepath.Join(t.TempDir(), "journal"), carried: make(chan struct{})}
 	v.Switch = NewSwitch(Config{
 		Identity: Identity{MAC: guestMAC, Address: net.ParseIP(guest), Gateway: net.ParseIP(gateway), DNS: net.ParseIP(dns)},
 		Network:  netip.MustParsePrefix("10.0.2.0/24"),
@@ -49,7 +49,10 @@ func startVM(t *testing.T, text string, hasNames bool) *vm {
 	}
 	ours, theirs := net.Pipe()
 	v.socket = theirs
-	go func() { v.carried <- v.FromGuest(ours) }()
+	go func() {
+		v.FromGuest(ours)
+		close(v.carried)
+	}()
 	t.Cleanup(func() { theirs.Close() })
 	return v
 }
@@ -114,30 +117,9 @@ func TestFramesGoBothWays(t *testing.T) {
 	}
 	v.socket.Close()
 	select {
-	case err := <-v.carried:
-		if err != nil {
-			t.Error(err)
-		}
+	case <-v.carried:
 	case <-time.After(patience):
 		t.Error("the end of the VMM's connection is not seen")
-	}
-}
-
-func TestBadLengthEndsTheConnectionAlone(t *testing.T) {
-	v := startVM(t, openPolicy, false)
-	if _, err := v.socket.Write([]byte{0xff, 0xff, 0xff, 0xff}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-v.carried; !errors.Is(err, ErrBadFrame) {
-		t.Fatal(err)
-	}
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	v.socket = theirs
-	go func() { v.carried <- v.FromGuest(ours) }()
-	v.send(datagram("again"))
-	if p := v.gets(); p.protocol != protocolUDP {
-		t.Errorf("% x came", p.bytes)
 	}
 }
 
@@ -289,7 +271,7 @@ func TestBytesInFlightAreNotForwardedUnderOtherRules(t *testing.T) {
 	got := make([]byte, 3)
 	_ = theirs.SetDeadline(time.Now().Add(patience))
 	if _, err := theirs.Read(got); err != nil || string(got) != "new" {
-		t.Errorf("%q %v", got, err)
+		t.Fatalf("%q %v", got, err) // With Errorf the next line would wait for ever.
 	}
 	<-written
 	// One that nobody reads is not waited for.

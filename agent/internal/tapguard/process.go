@@ -3,6 +3,7 @@ package tapguard
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -18,6 +19,8 @@ const (
 	statSkipped    = 2
 )
 
+var procPath = "/proc" // another in tests
+
 // process is one process, whatever becomes of its number.
 type process struct{ fd int }
 
@@ -30,8 +33,10 @@ func openProcess(pid int, startTime string) (*process, error) {
 	p := &process{fd: int(fd)}
 	// Read after the process is held: from here on the number cannot become another's unnoticed.
 	actual, err := startTimeOf(pid)
-	if err == nil && (actual != startTime || p.ended(false)) {
+	if p.ended(false) || err == nil && actual != startTime {
 		err = syscall.ESRCH
+	} else if err != nil { // It is there, and cannot be looked at.
+		err = fmt.Errorf("cannot see process %d: is %s mounted with hidepid? (%v) %w", pid, procPath, err, syscall.EACCES)
 	}
 	if err != nil {
 		p.close()
@@ -42,7 +47,7 @@ func openProcess(pid int, startTime string) (*process, error) {
 
 // startTimeOf reads the start time of the process that has this number now.
 func startTimeOf(pid int) (string, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	stat, err := os.ReadFile(procPath + "/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) {
 		return "", syscall.ESRCH
 	}

@@ -1,7 +1,9 @@
 package tapguard
 
 import (
+	"errors"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -33,6 +35,11 @@ func TestProcess(t *testing.T) {
 	if p.ended(false) {
 		t.Error("ended while it lives")
 	}
+	procPath = t.TempDir() // As with hidepid.
+	if _, err := openProcess(pid, startTime); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), "hidepid") {
+		t.Errorf("a process that is not shown: %v", err)
+	}
+	procPath = "/proc"
 	_ = sleeper.Process.Kill()
 	p.wait()
 	// It is a zombie now, whose number and start time still are those: it counts as ended.
