@@ -2,12 +2,12 @@
 // everything works. The file calls on the way to a start are synchronous, here and in `startUserNetwork`: each takes
 // microseconds, and the way through Node.js's threads would cost more than the start of the guard itself.
 
-import { closeSync, constants, openSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { closeSync, openSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
 import { SmolVMError } from "../errors/smolvm-error.js";
+import { foreignLogTail, openForeignLog } from "../host/foreign-log.js";
 import { bareEnvironment } from "../host/paths.js";
 import { spawnProgram } from "../host/process.js";
 import type { EnforcedPolicy } from "./network-plan.js";
@@ -19,14 +19,8 @@ export const SOCKET_NAME = "vmm.sock";
 export const UNREADY_SOCKET_NAME = "vmm.new";
 /** Where a guard takes orders. */
 export const CONTROL_NAME = "ctl.sock";
+/** In the guard's own directory. The guards bound it to little more than 64 KiB. */
 const LOG_NAME = "network.log";
-/**
- * The log is in the guard's own directory, and this program may have more rights than the guard: what that may have put
- * there instead, a link or a pipe, is neither followed nor waited for.
- */
-const LOG_ONLY_FLAGS = constants.O_NOFOLLOW | constants.O_NONBLOCK;
-/** What an error keeps of the log, in bytes. The guards bound the log itself to little more than 64 KiB. */
-const LOG_TAIL_BYTES = 4_096;
 /** What a guard writes to its pipe, once. */
 const READY_LINE = "ready\n";
 
@@ -90,9 +84,8 @@ export async function spawnGuard({ argv, directory, policy, refusalsPath }: Guar
 }
 
 function openLog(directory: string): number {
-  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
   try {
-    return openSync(join(directory, LOG_NAME), O_WRONLY | O_APPEND | O_CREAT | LOG_ONLY_FLAGS, 0o600);
+    return openForeignLog(join(directory, LOG_NAME));
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code;
     throw new SmolVMError("NETWORK_FAILED", `Cannot open the log of a network's guard: ${reason}`, {
@@ -129,19 +122,6 @@ function watch(child: Awaited<ReturnType<typeof spawnProgram>>): GuardProcess {
 }
 
 /** The last of what a guard and its children wrote; empty when their directory has gone. */
-export async function guardLog(directory: string): Promise<string> {
-  try {
-    const log = await open(join(directory, LOG_NAME), constants.O_RDONLY | LOG_ONLY_FLAGS);
-    try {
-      const { size } = await log.stat();
-      const start = Math.max(0, size - LOG_TAIL_BYTES);
-      const buffer = Buffer.alloc(size - start);
-      const { bytesRead } = await log.read(buffer, 0, buffer.length, start);
-      return buffer.toString("utf8", 0, bytesRead);
-    } finally {
-      await log.close();
-    }
-  } catch {
-    return "";
-  }
+export function guardLog(directory: string): Promise<string> {
+  return foreignLogTail(join(directory, LOG_NAME));
 }

@@ -5,6 +5,8 @@ import { isSmolVMError } from "../errors/smolvm-error.js";
 import type { PortForward } from "../vm/ports/vm-ports.js";
 import type { VmManager } from "../vm/vm-manager.js";
 
+export { DEFAULT_HOST_ADDRESS } from "../vm/ports/default-host-address.js";
+
 /** A port of the host that leads to one of a VM's guest. */
 export interface ExposedPort extends AsyncDisposable {
   readonly guestPort: number;

@@ -15,7 +15,8 @@ export const command: CommandModule<GuestCommandOptions> = {
     command
       .argument("<vm>", "id of the VM")
       .argument("[argv...]", "program and arguments; put -- before them")
-      .usage("<vm> [options] -- argv...");
+      .usage("<vm> [options] -- argv...")
+      .addHelpText("after", "\nWhat the command leaves running in the background is killed when it ends.");
     addGuestCommandOptions(command);
     addTerminalOptions(command);
   },

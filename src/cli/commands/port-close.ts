@@ -1,6 +1,7 @@
 // `smolvm port close`.
 
 import { invalidConfig } from "../../errors/invalid-config.js";
+import { DEFAULT_HOST_ADDRESS } from "../../sdk/vm-ports.js";
 import type { CommandModule } from "../command.js";
 import { wholeNumber } from "../options/values.js";
 import { portText } from "../output/port-text.js";
@@ -9,14 +10,12 @@ interface PortCloseOptions {
   readonly hostAddress?: string;
 }
 
-const DEFAULT_HOST_ADDRESS = "127.0.0.1";
-
 export const command: CommandModule<PortCloseOptions> = {
   configure(command) {
     command
       .argument("<vm>", "id of the VM, whether it runs or not")
       .argument("<host-port>", "port of this host")
-      .option("--host-address <address>", "address of this host that it listens on (default: 127.0.0.1)");
+      .option("--host-address <address>", `address of this host that it listens on (default: ${DEFAULT_HOST_ADDRESS})`);
   },
 
   async run({ host, signal }, { args: [vmId = "", text = ""], options }) {

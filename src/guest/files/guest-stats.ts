@@ -1,6 +1,5 @@
 // What `stat` says about a file of the guest, in the shape of Node.js.
 
-import type { Stats } from "node:fs";
 import type { FieldReader } from "../fields.js";
 import { violation } from "../violation.js";
 import { FileKind, typeOfMode } from "./dirent-type.js";
@@ -8,8 +7,11 @@ import { FileKind, typeOfMode } from "./dirent-type.js";
 const NS_PER_MS = 1_000_000n;
 const TIME_BITS = 64;
 
-/** Numbers have the units of Node.js: times in milliseconds since 1970, `blocks` of 512 bytes. */
-export class GuestStats extends FileKind implements Stats {
+/**
+ * It does not say that it implements `Stats`: newer `@types/node` add fields, and then programs could not be compiled.
+ * Numbers have the units of Node.js: times in milliseconds since 1970, `blocks` of 512 bytes.
+ */
+export class GuestStats extends FileKind {
   readonly dev: number;
   readonly ino: number;
   readonly mode: number;

@@ -7,9 +7,11 @@ import type { HostPort, PortForward } from "../../storage/port-store.js";
 import { changeVm, findVm } from "../claim.js";
 import type { VmContext } from "../context.js";
 import { refreshVm } from "../refresh-vm.js";
-import { ensurePorts, isSamePort, livePorts, openPorts } from "./ensure-ports.js";
+import { isSamePort, livePorts, openPorts, servePorts } from "./ensure-ports.js";
 import type { PortControl } from "./port-control.js";
 import { PORTS_LIMIT } from "./port-options.js";
+import { explainTaken } from "./taken-port.js";
+import { forgetUnserved } from "./unserved-ports.js";
 import { userPorts } from "./user-ports.js";
 
 /** Default bound of each call, in milliseconds. */
@@ -24,7 +26,7 @@ const CHOICE_ATTEMPTS = 8;
  * ended, and again after each start.
  *
  * @param asked Its `hostPort` 0: a free one. The same forward twice is one.
- * @throws {PORT_IN_USE} when the host port is taken, by whomever.
+ * @throws {PORT_IN_USE} when the host port is taken, by whomever; it says by which VM of this state directory, if any.
  * @throws {INVALID_CONFIG} for an address that this host does not have, or one port too many.
  * @throws {INVALID_STATE} when the VM does not run, naming the call that helps. @throws {VM_NOT_FOUND}
  * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} {STORAGE_FAILED}
@@ -39,7 +41,9 @@ export async function exposePort(
   const exposed = await changeVm(ctx, { vmId, verb: "expose" }, deadline, {
     work: async (row) => {
       const known = findKnown(ctx, vmId, asked);
-      const control = await openPorts(ctx, row, deadline);
+      const { control, unserved } = await openPorts(ctx, row, deadline);
+      const missing = known && unserved.find(({ port }) => isSamePort(port, known));
+      if (missing !== undefined) throw missing.error;
       const value = known ?? (await listenAnew(ctx, vmId, { control, asked }, deadline));
       return { end: { status: row.status, failure: row.failure }, value };
     },
@@ -66,9 +70,10 @@ export async function closePort(
     work: async (row) => {
       const value = findClosable(ctx, vmId, port);
       if (value) {
-        const control = await livePorts(ctx, row, deadline);
+        const control = await livePorts(ctx, row); // What becomes of the others is nobody's concern here.
         await control?.close(port, deadline);
         ctx.store.ports.release(vmId, port);
+        forgetUnserved(ctx, vmId, port);
       }
       return { end: { status: row.status, failure: row.failure }, value };
     },
@@ -78,9 +83,9 @@ export async function closePort(
 
 /**
  * The forwards of a VM, but for that of its SSH server, in the order in which they came. Those of a VM that runs work
- * when this returns.
+ * when this returns, but for those that cannot be listened on any more: `info().warnings` names these.
  *
- * @throws {VM_NOT_FOUND} @throws what {@link ensurePorts} throws.
+ * @throws {VM_NOT_FOUND} @throws what {@link servePorts} throws.
  */
 export async function listPorts(
   ctx: VmContext,
@@ -89,7 +94,7 @@ export async function listPorts(
 ): Promise<readonly PortForward[]> {
   const row = await refreshVm(ctx, findVm(ctx, vmId));
   const isSteady = row?.status === "running" && row.move === undefined;
-  if (isSteady) await ensurePorts(ctx, vmId, Deadline.from(options, PORTS_TIMEOUT_MS));
+  if (isSteady) await servePorts(ctx, vmId, ctx.store.ports.list(vmId), Deadline.from(options, PORTS_TIMEOUT_MS));
   return userPorts(ctx, findVm(ctx, vmId).id);
 }
 
@@ -119,7 +124,7 @@ async function listenAnew(
   deadline: Deadline,
 ): Promise<PortForward> {
   for (let attempt = 1; ; attempt++) {
-    const hostPort = await listenOrExplain(control, asked, deadline);
+    const hostPort = await listenOrExplain(ctx, control, asked, deadline);
     const forward = { ...asked, hostPort };
     try {
       // A port of a VM that is stopped could be listened on, and is refused here.
@@ -128,16 +133,22 @@ async function listenAnew(
     } catch (error) {
       await control.close(forward, Deadline.after(UNDO_TIMEOUT_MS)).catch(() => {}); // Else at the next call.
       const mayChooseAgain = asked.hostPort === 0 && isSmolVMError(error, "PORT_IN_USE");
-      if (!mayChooseAgain || attempt === CHOICE_ATTEMPTS) throw error;
+      if (!mayChooseAgain || attempt === CHOICE_ATTEMPTS) throw explainTaken(ctx, forward, error);
     }
   }
 }
 
-async function listenOrExplain(control: PortControl, asked: PortForward, deadline: Deadline): Promise<number> {
+async function listenOrExplain(
+  ctx: VmContext,
+  control: PortControl,
+  asked: PortForward,
+  deadline: Deadline,
+): Promise<number> {
   try {
     return await control.listen(asked, deadline);
   } catch (error) {
-    if (!isSmolVMError(error, "NETWORK_FAILED") || error.details["reason"] !== "EADDRNOTAVAIL") throw error;
+    if (!isSmolVMError(error, "NETWORK_FAILED") || error.details["reason"] !== "EADDRNOTAVAIL")
+      throw explainTaken(ctx, asked, error);
     throw invalidConfig({ field: "hostAddress", value: asked.hostAddress, expected: "an address of this host" }, error);
   }
 }

@@ -36,10 +36,11 @@ export class PortControl {
     return this.#parse(listening, answer).hostPort;
   }
 
-  /** Makes it stop listening. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
+  /** Makes it stop listening. A port that it does not listen on is fine. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
   async close({ hostAddress, hostPort }: HostPort, deadline: Deadline): Promise<void> {
     const answer = await this.#ask({ op: "close", hostAddress, hostPort }, deadline);
-    if (!answer.ok) throw this.#failed(`close ${hostAddress}:${hostPort}`, answer.message, answer.code);
+    if (!answer.ok && answer.code !== "ENOENT")
+      throw this.#failed(`close ${hostAddress}:${hostPort}`, answer.message, answer.code);
   }
 
   /** What it listens on. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */

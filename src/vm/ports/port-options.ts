@@ -5,11 +5,12 @@ import { z } from "zod";
 import type { WaitOptions } from "../../base/deadline.js";
 import type { HostPort } from "../../storage/port-store.js";
 import { refusal } from "../refusal.js";
+import { DEFAULT_HOST_ADDRESS } from "./default-host-address.js";
+
+export { DEFAULT_HOST_ADDRESS } from "./default-host-address.js";
 
 /** Forwards of one VM that its user asks for, when it is made and later. */
 export const PORTS_LIMIT = 64;
-/** Where forwarded ports listen unless asked otherwise: only this host reaches it. */
-export const DEFAULT_HOST_ADDRESS = "127.0.0.1";
 /** Below it only root may listen, and the process that serves the ports is not root. */
 const FIRST_UNPRIVILEGED_PORT = 1024;
 const LAST_PORT = 65_535;

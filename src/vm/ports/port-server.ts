@@ -1,18 +1,16 @@
 // SmolVM's own program `portd` as a child: it inherits a lane to the guest and the host ports that it is to accept from.
 
-import { closeSync, openSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import { SmolVMError } from "../../errors/smolvm-error.js";
+import { foreignLogTail, openForeignLog } from "../../host/foreign-log.js";
 import { spawnProgram } from "../../host/process.js";
 import type { UserIds } from "../../network/unprivileged-user.js";
 
 /** Name of its control socket in its directory, which is its working directory: root's may be closed to it. */
 export const CONTROL_NAME = "control.sock";
 const LOG_NAME = "ports.log";
-/** What an error keeps of the log, in bytes. */
-const LOG_TAIL_BYTES = 4_096;
 /** Descriptors of the child; those of the ports follow. */
 const LANE_FD = 3;
 const READY_FD = 4;
@@ -52,7 +50,7 @@ export interface PortServer {
   forget(): void;
 }
 
-/** @throws {HOST_UNSUPPORTED} {HOST_COMMAND_FAILED} {STORAGE_FAILED} */
+/** @throws {NETWORK_FAILED} when its log cannot be opened. @throws {HOST_UNSUPPORTED} {HOST_COMMAND_FAILED} {STORAGE_FAILED} */
 export async function startPortServer({ listeners, ...start }: PortServerStart): Promise<PortServer> {
   const { program, directory, lane, runAs } = start;
   const argv = [
@@ -62,7 +60,7 @@ export async function startPortServer({ listeners, ...start }: PortServerStart):
     ...listeners.flatMap(({ guestPort }, index) => ["-listener", `${FIRST_PORT_FD + index}:${guestPort}`]),
   ];
   try {
-    const logFd = openSync(join(directory, LOG_NAME), "a", 0o600);
+    const logFd = openLog(directory);
     try {
       const child = await spawnProgram(argv, {
         stdio: ["ignore", "ignore", logFd, lane, "pipe", ...listeners.map(({ fd }) => fd)],
@@ -79,6 +77,18 @@ export async function startPortServer({ listeners, ...start }: PortServerStart):
   }
 }
 
+function openLog(directory: string): number {
+  try {
+    return openForeignLog(join(directory, LOG_NAME));
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code;
+    throw new SmolVMError("NETWORK_FAILED", `Cannot open the log of port forwards: ${reason}`, {
+      details: { directory, reason },
+      cause: error,
+    });
+  }
+}
+
 function watch(child: Child, directory: string): PortServer {
   const pipe = child.stdio[READY_FD] as Readable & { unref(): void };
   const ended = new Promise<void>((resolve) => {
@@ -92,7 +102,7 @@ function watch(child: Child, directory: string): PortServer {
   });
   const end = async () => {
     await ended;
-    return { exitCode: child.exitCode, signal: child.signalCode, log: await tailOf(join(directory, LOG_NAME)) };
+    return { exitCode: child.exitCode, signal: child.signalCode, log: await foreignLogTail(join(directory, LOG_NAME)) };
   };
   child.unref();
   pipe.unref();
@@ -102,21 +112,4 @@ function watch(child: Child, directory: string): PortServer {
     settled: said.then((isReady) => (isReady ? undefined : end())),
     forget: () => void pipe.destroy(),
   };
-}
-
-/** Empty when it is gone. */
-async function tailOf(path: string): Promise<string> {
-  try {
-    const log = await open(path, "r");
-    try {
-      const { size } = await log.stat();
-      const start = Math.max(0, size - LOG_TAIL_BYTES);
-      const { buffer, bytesRead } = await log.read(Buffer.alloc(size - start), 0, size - start, start);
-      return buffer.toString("utf8", 0, bytesRead);
-    } finally {
-      await log.close();
-    }
-  } catch {
-    return "";
-  }
 }

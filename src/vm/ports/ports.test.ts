@@ -130,8 +130,12 @@ describe("exposing a port", () => {
     });
     await makeVm("b2", "stopped");
     const [free] = [await freePort()];
-    ctx.store.ports.reserve("b2", [{ ...asked(80, free), origin: "config" }]);
-    await expect(exposePort(ctx, "a1", asked(80, free), bounds)).rejects.toMatchObject({ code: "PORT_IN_USE" });
+    ctx.store.ports.reserve("b2", [{ ...asked(8000, free), origin: "config" }]);
+    for (const address of [ADDRESS, "0.0.0.0"])
+      await expect(exposePort(ctx, "a1", asked(80, free, address), bounds)).rejects.toMatchObject({
+        code: "PORT_IN_USE",
+        message: `Cannot forward ${address}:${free}: it leads to port 8000 of VM "b2"`,
+      });
     expect([await hear(free), await listPorts(ctx, "a1"), await control().list(soon())]).toEqual([
       "ECONNREFUSED",
       [],
@@ -264,15 +268,73 @@ describe("ports that are on record", () => {
   test("say so when somebody else got one meanwhile, and are no reason to refuse the guest", async () => {
     const port = await busyPort();
     ctx.store.ports.reserve("a1", [{ ...asked(80, port), origin: "config" }]);
-    await expect(ensurePorts(ctx, "a1", soon())).rejects.toMatchObject({ code: "PORT_IN_USE" });
     await revivePorts(ctx, row(), false, soon());
     await revivePorts(ctx, row(), false, soon());
-    expect(row().warnings).toEqual([expect.stringContaining("something listens on it")]);
-    await expect(revivePorts(ctx, row(), true, soon())).rejects.toMatchObject({ code: "PORT_IN_USE" });
-    ctx.store.ports.release("a1", asked(80, port));
+    expect(row().warnings).toEqual([`Some ports are not served: ${ADDRESS}:${port}: something listens on it`]);
+    await ensurePorts(ctx, "a1", soon());
+    expect(await closePort(ctx, "a1", asked(80, port), bounds)).toBe(true);
+    expect(row().warnings).toEqual([]);
+  });
+
+  test.each(["that was killed", "that runs"])(
+    "but taken do not get in the way of others, of a process %s",
+    async (which) => {
+      const other = await exposePort(ctx, "a1", asked(80), bounds);
+      const taken = await busyPort();
+      ctx.store.ports.reserve("a1", [{ ...asked(81, taken), origin: "expose" }]);
+      if (which === "that was killed") await endProcessGroup(await portd());
+      expect(await listPorts(ctx, "a1")).toEqual([other, asked(81, taken)]);
+      const third = await exposePort(ctx, "a1", asked(82), bounds);
+      expect([await hear(other.hostPort), await hear(third.hostPort)]).toEqual(["80", "82"]);
+      expect(row().warnings).toEqual([`Some ports are not served: ${ADDRESS}:${taken}: something listens on it`]);
+      await expect(exposePort(ctx, "a1", asked(81, taken), bounds)).rejects.toMatchObject({
+        code: "PORT_IN_USE",
+        details: { hostPort: taken },
+      });
+      expect(await listPorts(ctx, "a1")).toHaveLength(3);
+      expect(await closePort(ctx, "a1", other, bounds)).toBe(true);
+      expect(row().warnings).toHaveLength(1);
+      expect(await closePort(ctx, "a1", asked(81, taken), bounds)).toBe(true);
+      expect(row().warnings).toEqual([]);
+      expect(await listPorts(ctx, "a1")).toEqual([third]);
+    },
+  );
+
+  test("are served again by whoever lists them once they are free", async () => {
+    const server = createServer().listen({ host: ADDRESS, port: 0 });
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    ctx.store.ports.reserve("a1", [{ ...asked(80, port), origin: "expose" }]);
+    await listPorts(ctx, "a1");
+    await new Promise((done) => server.close(done));
+    expect(await hear(port)).toBe("ECONNREFUSED");
+    await listPorts(ctx, "a1");
+    expect([await hear(port), row().warnings]).toEqual(["80", []]);
+  });
+
+  test("are an error when it is that of the SSH server, for those who need it", async () => {
+    const taken = await busyPort();
+    const other = await freePort();
+    ctx.store.ports.reserve("a1", [
+      { ...asked(22, taken), origin: "ssh" },
+      { ...asked(80, other), origin: "config" },
+    ]);
+    for (let time = 0; time < 2; time++) {
+      await expect(ensurePorts(ctx, "a1", soon())).rejects.toMatchObject({ code: "PORT_IN_USE" });
+      await expect(revivePorts(ctx, row(), true, soon())).rejects.toMatchObject({ code: "PORT_IN_USE" });
+      await revivePorts(ctx, row(), false, soon());
+    }
+    expect(await hear(other)).toBe("80");
+  });
+
+  test("say what a start that fails says, until it works", async () => {
+    ctx.store.ports.reserve("a1", [{ ...asked(80, await freePort()), origin: "config" }]);
+    writeFileSync(join(runtimeDir, "fails"), "");
+    await revivePorts(ctx, row(), false, soon());
+    expect(row().warnings).toEqual([expect.stringMatching(/^The ports are not served: .*no guest here/)]);
+    rmSync(join(runtimeDir, "fails"));
     await revivePorts(ctx, row(), false, soon());
     expect(row().warnings).toEqual([]);
-    expect(existsSync(join(runtimeDir, STARTS_FILE))).toBe(false);
   });
 
   test("are what is served, whatever a program that died in between has left", async () => {

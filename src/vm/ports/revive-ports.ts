@@ -3,11 +3,11 @@
 import type { Deadline } from "../../base/deadline.js";
 import type { VmRow } from "../../storage/vm-store.js";
 import type { VmContext } from "../context.js";
-import { ensurePorts } from "./ensure-ports.js";
+import { ensurePorts, servePorts } from "./ensure-ports.js";
 
 /** How long it may take, in milliseconds: whoever comes wants something else. */
 const REVIVE_TIMEOUT_MS = 10_000;
-/** Begins what `info().warnings` says of ports that could not be served again. */
+/** Begins what `info().warnings` says when no port could be served again. */
 const WARNING = "The ports are not served: ";
 
 /**
@@ -17,7 +17,9 @@ const WARNING = "The ports are not served: ";
  */
 export async function revivePorts(ctx: VmContext, row: VmRow, isNeeded: boolean, deadline: Deadline): Promise<void> {
   try {
-    await ensurePorts(ctx, row.id, deadline.atMost(REVIVE_TIMEOUT_MS));
+    const bound = deadline.atMost(REVIVE_TIMEOUT_MS);
+    if (isNeeded) await ensurePorts(ctx, row.id, bound);
+    else await servePorts(ctx, row.id, [], bound);
     if (row.warnings.some(isAboutPorts)) setWarning(ctx, row, []);
   } catch (error) {
     if (isNeeded || deadline.isAborted) throw error;

@@ -20,6 +20,7 @@ import { PORTS_ROLE, PROGRAMS_BY_ROLE } from "../resources.js";
 import type { VmSpec } from "../vm-spec.js";
 import type { HeldPorts } from "./held-ports.js";
 import { CONTROL_NAME, type PortServer, type PortServerEnd, startPortServer } from "./port-server.js";
+import { isUnlistenable, type UnservedPort } from "./unserved-ports.js";
 
 /** Bound of the connection to a guest that has answered already, in milliseconds. */
 const DIAL_TIMEOUT_MS = 10_000;
@@ -33,6 +34,8 @@ export interface PortsStart {
   readonly spec: Pick<VmSpec, "backend">;
   readonly runtimeDir: string;
   readonly deadline: Deadline;
+  /** Is told of each port that cannot be listened on, and the others are served. Default: then nothing is started. */
+  readonly onUnserved?: (port: UnservedPort) => void;
 }
 
 /** Path of its control socket. */
@@ -54,7 +57,7 @@ export async function startPorts(ctx: VmContext, start: PortsStart, held: HeldPo
   const { laneCount } = backendFor(spec.backend).features;
   try {
     await endUnrecorded(ctx, start);
-    const listeners = await holdPorts(ctx, vmId, held);
+    const listeners = await holdPorts(ctx, vmId, held, start.onUnserved);
     const lease = await leaseLane(ctx.store, { vmId, laneCount }, deadline);
     try {
       const directory = makeDirectory(runtimeDir);
@@ -118,17 +121,24 @@ async function endUnrecorded(ctx: VmContext, { vmId, runtimeDir }: PortsStart): 
 /**
  * Listens on all of a VM's host ports that are not held already.
  *
+ * @param onUnserved See {@link PortsStart}.
  * @throws {PORT_IN_USE} {NETWORK_FAILED}
  */
 export async function holdPorts(
   ctx: VmContext,
   vmId: string,
   held: HeldPorts,
+  onUnserved?: (port: UnservedPort) => void,
 ): Promise<readonly { readonly fd: number; readonly guestPort: number }[]> {
   const listeners: { readonly fd: number; readonly guestPort: number }[] = [];
   for (const forward of ctx.store.ports.list(vmId)) {
-    const { fd } = await held.hold(forward);
-    listeners.push({ fd, guestPort: forward.guestPort });
+    try {
+      const { fd } = await held.hold(forward);
+      listeners.push({ fd, guestPort: forward.guestPort });
+    } catch (error) {
+      if (onUnserved === undefined || !isUnlistenable(error)) throw error;
+      onUnserved({ port: forward, error });
+    }
   }
   return listeners;
 }
