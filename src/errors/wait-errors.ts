@@ -16,7 +16,7 @@ export function abortedError(action: string, signal: AbortSignal | undefined): S
  */
 export function waitError(action: string, deadline: Deadline): SmolVMError {
   if (deadline.isAborted) return abortedError(action, deadline.signal);
-  return new SmolVMError("TIMEOUT", `${action} did not finish within ${deadline.limitMs} ms`, {
+  return new SmolVMError("TIMEOUT", `${action} did not finish within ${Math.round(deadline.limitMs)} ms`, {
     details: { timeoutMs: deadline.limitMs },
   });
 }

@@ -18,6 +18,14 @@ export function hasCapability(name: Capability, status = ownStatus()): boolean {
   return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(NUMBERS[name])) & 1n) === 1n;
 }
 
+/** Whether a program that this one starts would have capabilities, although this one is not root. */
+export function hasInheritedCapabilities(status = ownStatus()): boolean {
+  return ["CapAmb", "CapInh"].some((field) => {
+    const mask = new RegExp(`^${field}:\\s*([0-9a-f]+)$`, "m").exec(status)?.[1];
+    return mask !== undefined && BigInt(`0x${mask}`) !== 0n;
+  });
+}
+
 /** Empty where there is no such file. */
 function ownStatus(): string {
   try {

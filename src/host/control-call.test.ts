@@ -50,7 +50,7 @@ test("nobody there is no answer", async () => {
 
 test.each(["", '{"ok":true}', "{\n", "7\n", "{}\n"])("%j is none", async (text) => {
   const path = await serving((socket) => socket.end(text));
-  await expect(controlCall(path, { op: "x" }, soon())).rejects.toMatchObject({ code: "INTERNAL" });
+  await expect(controlCall(path, { op: "x" }, soon())).rejects.toMatchObject({ code: "NETWORK_FAILED" });
 });
 
 test("a helper that stays silent is waited for until the deadline, or an abort", async () => {

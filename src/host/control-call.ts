@@ -21,7 +21,7 @@ export type ControlAnswer =
  *
  * @param socketPath Of its control socket.
  * @returns Its answer; `undefined` when nobody listens there.
- * @throws {INTERNAL} when it ends, or says something that is no answer. @throws {TIMEOUT} {ABORTED}
+ * @throws {NETWORK_FAILED} when it ends, or says something that is no answer. @throws {TIMEOUT} {ABORTED}
  */
 export async function controlCall(
   socketPath: string,
@@ -52,7 +52,7 @@ async function connected(socket: Socket): Promise<boolean> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ECONNREFUSED") return false;
-    throw new SmolVMError("INTERNAL", `Cannot connect to a helper: ${code}`, { cause: error });
+    throw new SmolVMError("NETWORK_FAILED", `Cannot connect to a helper: ${code}`, { cause: error });
   }
 }
 
@@ -79,5 +79,5 @@ function answerOf(text: string, action: string): ControlAnswer {
   } catch {
     // Said below.
   }
-  throw new SmolVMError("INTERNAL", `${action} was not answered: the helper ended`, { details: { text } });
+  throw new SmolVMError("NETWORK_FAILED", `${action} was not answered: the helper ended`, { details: { text } });
 }

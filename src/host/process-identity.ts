@@ -50,7 +50,29 @@ function hasOtherThreads(pid: number): boolean {
   }
 }
 
-/** True when exactly this process still runs. */
+/**
+ * True when exactly this process still runs and is not about to end: one that was killed is {@link isAlive} until its last
+ * thread has let go of what they share, but does nothing any more.
+ */
+export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
+  return (await isAlive(identity)) && !isEnding(identity.pid);
+}
+
+/** PF_EXITING of linux/sched.h: set before a process closes its files, whose other ends may hear of it first. */
+const EXITING_FLAG = 0x4;
+
+function isEnding(pid: number): boolean {
+  if (process.platform !== "linux") return false;
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || (Number(fields[6]) & EXITING_FLAG) !== 0;
+  } catch {
+    return true; // It has ended.
+  }
+}
+
+/** True when exactly this process still runs, or is ending. */
 export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
   if (identity.bootId !== bootId()) return false;
   const now = await identifyProcess(identity.pid);

@@ -2,6 +2,12 @@
 
 import { SmolVMError } from "../errors/smolvm-error.js";
 
+/** netguard's exit status where it needs a user namespace and may not make one (agent/cmd/netguard). */
+const NOT_PERMITTED_STATUS = 3;
+/** What to do where names cannot be allowed in mode "user". */
+export const NO_NAMESPACES_HINT =
+  'Permit them (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), allow addresses instead of names, or use network mode "tap".';
+
 /** How the start failed. */
 export interface PasstFailure {
   readonly argv: readonly string[];
@@ -18,6 +24,12 @@ export function passtFailure(failure: PasstFailure): SmolVMError {
     return new SmolVMError("HOST_UNSUPPORTED", 'Cannot start the user network: "passt" is not installed', {
       details: { ...details, program: "passt" },
       hint: 'Install it (Debian, Ubuntu: `apt-get install passt`), or use network: "none".',
+    });
+  }
+  if (failure.exitCode === NOT_PERMITTED_STATUS) {
+    return new SmolVMError("UNSUPPORTED", "Cannot allow names: this host permits no user namespaces", {
+      details,
+      hint: NO_NAMESPACES_HINT,
     });
   }
   const last = failure.log.trimEnd().split("\n").pop() ?? "";

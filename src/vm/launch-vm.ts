@@ -147,13 +147,15 @@ async function startHelpers(
 ): Promise<{ network: StartedNetwork | undefined; keeper: LogKeeper }> {
   const { vmId, spec, runtimeDir } = boot;
   const places = { logDir: spec.directory, runtimeDir };
+  const keeperPath = helperPath("logkeeper"); // Before anything is started: it may not be there.
   const [network, keeper] = await Promise.allSettled([
     hasNetwork ? startNetwork(ctx, boot) : undefined,
-    startLogKeeper(helperPath("logkeeper"), places),
+    startLogKeeper(keeperPath, places),
   ]);
   if (keeper.status === "fulfilled") await record(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.value.pid });
   if (network.status === "rejected" || keeper.status === "rejected") {
     if (keeper.status === "fulfilled") keeper.value.handOver();
+    if (network.status === "fulfilled") await network.value?.handOver().catch(() => {});
     throw network.status === "rejected" ? network.reason : (keeper as PromiseRejectedResult).reason;
   }
   return { network: network.value, keeper: keeper.value };

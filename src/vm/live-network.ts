@@ -18,9 +18,11 @@ import { liveProcess } from "./live-process.js";
 import type { NetworkStart } from "./network-start.js";
 import { NETWORK_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
 import { userNetworkOptions } from "./start-network.js";
-import { applyTapRules, restartTapGuard } from "./start-tap.js";
+import { closeTap, mendTap, restartTapGuard } from "./start-tap.js";
 import { decodeSpec, type VmSpec } from "./vm-spec.js";
 
+/** How long a guard may take to put a policy in force, in milliseconds; it takes one. */
+const ANSWER_LIMIT_MS = 2_000;
 /** How long a guard that died may take to be there again, in milliseconds. */
 export const REPAIR_TIMEOUT_MS = 10_000;
 
@@ -33,26 +35,41 @@ export const REPAIR_TIMEOUT_MS = 10_000;
 export async function enforcePolicy(ctx: VmContext, network: NetworkStart): Promise<void> {
   const { vmId, spec, deadline } = network;
   if (spec.networkMode === "none") return;
-  if (spec.networkMode === "tap") await applyTapRules(ctx, network);
+  if (spec.networkMode === "tap") await mendTap(ctx, network);
   if ((await liveProcess(ctx, vmId, NETWORK_ROLE)) === undefined) return restartGuard(ctx, network);
   const policy = enforcedPolicy(spec.egress, await readHostNetwork());
   const path = join(guardDirectory(network.runtimeDir), CONTROL_NAME);
-  const answer = await controlCall(path, { op: "policy", policy }, deadline);
-  if (answer?.ok !== true) throw refused(vmId, answer);
+  const answer = await controlCall(path, { op: "policy", policy }, deadline.atMost(ANSWER_LIMIT_MS)).catch((error) => {
+    if (deadline.isAborted) throw error;
+    return undefined;
+  });
+  if (answer?.ok === true) return;
+  if (answer !== undefined) throw refused(vmId, answer);
+  // A guest must not be able to keep the old policy by keeping the guard busy.
+  await endGuard(ctx, vmId);
+  await restartGuard(ctx, network);
 }
 
-function refused(vmId: string, answer: Extract<ControlAnswer, { ok: false }> | undefined): SmolVMError {
-  const reason = answer === undefined ? "its guard does not answer" : answer.message;
-  const isPermission = answer?.code === "EPERM";
+function refused(vmId: string, { code, message }: Extract<ControlAnswer, { ok: false }>): SmolVMError {
+  const isPermission = code === "EPERM";
   return new SmolVMError(
     isPermission ? "UNSUPPORTED" : "NETWORK_FAILED",
-    `Cannot change the network of VM "${vmId}": ${reason}`,
-    { details: { vmId, reason, ...(answer === undefined ? {} : { errno: answer.code }) } },
+    `Cannot change the network of VM "${vmId}": ${message}`,
+    { details: { vmId, reason: message, errno: code } },
   );
 }
 
-/** Ends the guard: until another one is started the guest reaches nothing. */
-export async function closeNetwork(ctx: VmContext, vmId: string): Promise<void> {
+/**
+ * Lets nothing pass, and ends the guard: the next call that touches the VM brings into force what is on record.
+ *
+ * @throws {NETWORK_FAILED} when a TAP device cannot be taken down. @throws {TIMEOUT}
+ */
+export async function closeNetwork(ctx: VmContext, vmId: string, { networkMode }: VmSpec): Promise<void> {
+  await endGuard(ctx, vmId);
+  if (networkMode === "tap") await closeTap(ctx, vmId, Deadline.after(REPAIR_TIMEOUT_MS));
+}
+
+async function endGuard(ctx: VmContext, vmId: string): Promise<void> {
   const guard = await liveProcess(ctx, vmId, NETWORK_ROLE);
   if (guard !== undefined) await endProcessGroup(guard);
 }
@@ -71,7 +88,7 @@ export async function enforceOnRecord(ctx: VmContext, row: VmRow, spec: VmSpec, 
 /** After a program died in the middle of a change: what is on record is in force, or nothing is reached. */
 export async function finishNetworkChange(ctx: VmContext, row: VmRow): Promise<void> {
   const spec = decodeSpec(row.id, row.spec);
-  await enforceOnRecord(ctx, row, spec, Deadline.after(REPAIR_TIMEOUT_MS)).catch(() => closeNetwork(ctx, row.id));
+  await enforceOnRecord(ctx, row, spec, Deadline.after(REPAIR_TIMEOUT_MS)).catch(() => closeNetwork(ctx, row.id, spec));
 }
 
 /** A guard that is not there yet. */

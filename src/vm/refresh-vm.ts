@@ -4,7 +4,7 @@
 import { backendFor } from "../backends/registry.js";
 import { Deadline } from "../base/deadline.js";
 import { setGuestClock } from "../guest/configure.js";
-import { isAlive, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
+import { isAlive, isRunning, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
 import type { Settlement, VmFailure, VmMove, VmRow, VmStatus } from "../storage/vm-store.js";
 import { hasOrderlyEnd } from "./console-log.js";
 import type { VmContext } from "./context.js";
@@ -133,7 +133,7 @@ async function asMover(
 
 async function hasLiveVmm(ctx: VmContext, vmId: string): Promise<boolean> {
   const vmm = ctx.store.resources.list(vmId).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
-  return vmm?.process !== undefined && (await isAlive(vmm.process));
+  return vmm?.process !== undefined && (await isRunning(vmm.process));
 }
 
 function hasRuntime(ctx: VmContext, vmId: string): boolean {

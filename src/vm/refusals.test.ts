@@ -48,9 +48,22 @@ test("a refusal says what, where, why, and what would permit it", async () => {
 });
 
 test("what is no record is skipped, and nothing is no refusal", async () => {
-  const directory = written("", "{", "7", { ...refused, port: 70_000 }, { ...refused, protocol: "x" }, refused);
+  const directory = written(
+    "",
+    "{",
+    "7",
+    { ...refused, at: 9e15 },
+    { ...refused, port: 70_000 },
+    { ...refused, protocol: "x" },
+    refused,
+  );
   expect(await readRefusals(directory)).toHaveLength(1);
   expect(await readRefusals(scratchDirectory())).toEqual([]);
+});
+
+test("a name moves no cursor", async () => {
+  const [refusal] = await readRefusals(written({ ...refused, name: "a\u001b[2J\u202e\n.example" }));
+  expect(refusal?.message).toContain("a\\u001b[2J\\u202e\\u000a.example:25");
 });
 
 test("the log shows them behind the console", async () => {

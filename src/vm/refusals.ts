@@ -14,13 +14,16 @@ export function refusalsPath(directory: string): string {
   return join(directory, `${REFUSALS_LOG}.log`);
 }
 
+/** The last moment that a Date can be, in milliseconds since 1970 (ECMA-262, 21.4.1.1). */
+const LATEST_MS = 8.64e15;
+
 /** What a guard writes, see docs/network.md. A guest has a say in `name` and `address`. */
 const recordSchema = z.object({
-  at: z.int(),
+  at: z.int().min(0).max(LATEST_MS),
   protocol: z.enum(["tcp", "udp", "icmp", "dns", "tls", "http", "ip6", "other"]),
   address: z.string().max(64).nullable(),
   port: z.int().min(0).max(65_535).nullable(),
-  name: z.string().max(255).nullable(),
+  name: z.string().max(255).transform(visible).nullable(),
   rule: z.string().max(64),
   count: z.int().min(1),
   allow: z.string().max(300).nullable(),
@@ -89,4 +92,11 @@ function parse(line: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** A guest has chosen it: nothing in it is to move a cursor. The guard escapes it, too. */
+function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  });
 }

@@ -3,6 +3,7 @@
 import type { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { egressRules } from "../network/egress-policy.js";
+import { NO_NAMESPACES_HINT } from "../network/passt-failure.js";
 import { probeNames } from "../network/probe-names.js";
 import { requireTapHost } from "../network/tap/require-tap-host.js";
 import { helperPath } from "./helper-programs.js";
@@ -16,7 +17,7 @@ import type { AskedNetwork } from "./network-config.js";
 export async function requireNetwork(network: AskedNetwork, deadline: Deadline): Promise<void> {
   if (network.mode === "tap") {
     helperPath("tapguard");
-    await requireTapHost({ hasRateLimit: network.rateLimitMbps !== undefined });
+    await requireTapHost(deadline, { hasRateLimit: network.rateLimitMbps !== undefined });
     return;
   }
   if (network.mode !== "user" || egressRules(network.egress).names.length === 0) return;
@@ -25,6 +26,6 @@ export async function requireNetwork(network: AskedNetwork, deadline: Deadline):
   const text = `Cannot allow names in network mode "user": this host permits no user namespaces (${problem})`;
   throw new SmolVMError("UNSUPPORTED", text, {
     details: { field: "network.egress", reason: problem },
-    hint: 'Permit them (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), allow addresses instead of names, or use network mode "tap".',
+    hint: NO_NAMESPACES_HINT,
   });
 }

@@ -5,12 +5,18 @@ import { fakeContext, specOf } from "./testing/fake-context.js";
 const online = () => specOf(fakeContext(), "a1", { networkMode: "user", bootArgs: "quiet" });
 const offline = () => specOf(fakeContext(), "a1");
 
+const OPEN = { egress: "open", rateLimitMbps: undefined };
+
 const field = (name: string) => expect.objectContaining({ details: expect.objectContaining({ field: name }) });
 
 test("nothing given: the snapshot decides", () => {
   const nothing = { vmId: undefined, ports: [], envVars: {}, retainDiskOnDelete: false, lifetime: "persistent" };
   for (const config of [undefined, {}, { bootTimeoutMs: undefined, vcpuCount: undefined }]) {
-    expect(checkRestoreConfig(config, offline())).toEqual({ ...nothing, bootTimeoutMs: undefined });
+    expect(checkRestoreConfig(config, offline())).toEqual({
+      ...nothing,
+      bootTimeoutMs: undefined,
+      network: { mode: "none", ...OPEN },
+    });
   }
 });
 
@@ -24,7 +30,10 @@ test("what is not part of the machine is taken", () => {
     lifetime: "process",
   };
   expect(checkRestoreConfig({ ports: config.ports }, offline()).ports).toEqual(config.ports);
-  expect(checkRestoreConfig({ ...config, stateDir: "/elsewhere" }, online())).toEqual(config);
+  expect(checkRestoreConfig({ ...config, stateDir: "/elsewhere" }, online())).toEqual({
+    ...config,
+    network: { mode: "user", ...OPEN },
+  });
 });
 
 test("fields of the machine may say what the snapshot says", () => {
@@ -78,5 +87,13 @@ describe("refused by its field", () => {
 test("an egress policy of its own is taken, the snapshot's is kept otherwise", () => {
   const egress = { allow: ["api.example.com"] };
   expect(checkRestoreConfig({ network: { mode: "user", egress } }, online()).network).toMatchObject({ egress });
-  expect(checkRestoreConfig({ network: "user" }, online()).network).toBeUndefined();
+  const closed = { ...online(), egress: "off" as const, rateLimitMbps: 5 };
+  for (const network of [undefined, "user", { mode: "user" }]) {
+    expect(checkRestoreConfig({ network }, closed).network).toEqual({ mode: "user", egress: "off", rateLimitMbps: 5 });
+  }
+  expect(checkRestoreConfig({ network: { mode: "user", rateLimitMbps: 50 } }, closed).network).toMatchObject({
+    egress: "off",
+    rateLimitMbps: 50,
+  });
+  expect(checkRestoreConfig({ network: { mode: "user", egress } }, closed).network.rateLimitMbps).toBe(5);
 });

@@ -15,8 +15,8 @@ export type RestoreVMConfig = Omit<VMConfig, "stateDir">;
 export interface RestoreConfig
   extends Pick<CheckedConfig, "vmId" | "ports" | "envVars" | "retainDiskOnDelete" | "lifetime"> {
   readonly bootTimeoutMs: number | undefined;
-  /** Egress and rate limit, where another network than the snapshot's was asked for; the mode is the same. */
-  readonly network: AskedNetwork | undefined;
+  /** The snapshot's, but for what was given. */
+  readonly network: AskedNetwork;
 }
 
 /** Fields that are not part of the machine. */
@@ -56,7 +56,16 @@ export function checkRestoreConfig(config: unknown, vm: VmSpec): RestoreConfig {
   }
   const { vmId, ports, envVars, retainDiskOnDelete, lifetime } = checked;
   const bootTimeoutMs = given["bootTimeoutMs"] === undefined ? undefined : checked.bootTimeoutMs;
-  const isNetworkGiven = typeof given["network"] === "object" && given["network"] !== null;
-  const network = isNetworkGiven ? networkOf(checked) : undefined;
+  const network = restoredNetwork(checked, vm);
   return { vmId, ports, envVars, retainDiskOnDelete, lifetime, bootTimeoutMs, network };
+}
+
+/** A field that is left out says what the snapshot says: a copy is never less closed than what it is a copy of. */
+function restoredNetwork({ network }: Pick<CheckedConfig, "network">, vm: VmSpec): AskedNetwork {
+  const given = typeof network === "object" ? network : undefined;
+  return {
+    mode: vm.networkMode,
+    egress: given?.egress ?? vm.egress,
+    rateLimitMbps: given?.rateLimitMbps ?? vm.rateLimitMbps ?? undefined,
+  };
 }

@@ -90,7 +90,7 @@ async function startOnce(
     machineId: randomBytes(16).toString("hex"),
     ssh: settings.ports.ssh,
     egress: settings.network?.egress ?? captured.egress,
-    rateLimitMbps: settings.network === undefined ? captured.rateLimitMbps : (settings.network.rateLimitMbps ?? null),
+    rateLimitMbps: settings.network?.rateLimitMbps ?? captured.rateLimitMbps,
     bootTimeoutMs: settings.bootTimeoutMs ?? captured.bootTimeoutMs,
     retainDiskOnDelete: settings.retainDiskOnDelete,
     directory,

@@ -1,6 +1,8 @@
 // The network of one boot, from the VM's record to what the VMM and the guest need of it.
 
 import type { Deadline } from "../base/deadline.js";
+import { fileError } from "../errors/file-error.js";
+import { SmolVMError } from "../errors/smolvm-error.js";
 import { identifyProcess } from "../host/process-identity.js";
 import { readHostNetwork } from "../network/host-network.js";
 import { planUserNetwork, type UserNetworkPlan } from "../network/network-plan.js";
@@ -21,7 +23,11 @@ import { startTapNetwork } from "./start-tap.js";
 export async function startNetwork(ctx: VmContext, start: NetworkStart): Promise<StartedNetwork | undefined> {
   const { networkMode } = start.spec;
   if (networkMode === "none") return undefined;
-  return networkMode === "tap" ? startTapNetwork(ctx, start) : startUser(ctx, start);
+  try {
+    return await (networkMode === "tap" ? startTapNetwork(ctx, start) : startUser(ctx, start));
+  } catch (error) {
+    throw error instanceof SmolVMError ? error : fileError("Start the network", start.runtimeDir, error);
+  }
 }
 
 async function startUser(ctx: VmContext, start: NetworkStart): Promise<StartedNetwork> {

@@ -4,11 +4,13 @@ import type { Deadline } from "../base/deadline.js";
 import { deferred } from "../base/deferred.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { GuestInterface } from "../guest/configure.js";
+import { hasCapability } from "../host/capabilities.js";
 import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
 import { type HostNetwork, readHostNetwork } from "../network/host-network.js";
 import { macAddressOf } from "../network/mac-address.js";
 import { type EnforcedPolicy, enforcedPolicy, warningsOf } from "../network/network-plan.js";
 import { TAP_MTU_BYTES, type TapAddresses } from "../network/tap/addresses.js";
+import { requireTapHost } from "../network/tap/require-tap-host.js";
 import { type StartedTapGuard, startTapGuard } from "../network/tap/tap-guard.js";
 import type { TapOwner } from "../network/tap/tap-registry.js";
 import type { VmContext } from "./context.js";
@@ -29,6 +31,7 @@ export function tapOwner(ctx: VmContext, vmId: string): TapOwner {
  */
 export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Promise<StartedNetwork> {
   const { vmId, spec, deadline } = start;
+  await requireTapHost(deadline, { hasRateLimit: spec.rateLimitMbps !== null });
   const host = await readHostNetwork();
   const policy = enforcedPolicy(spec.egress, host);
   const macAddress = macAddressOf(vmId);
@@ -87,14 +90,34 @@ export async function restartTapGuard(ctx: VmContext, start: NetworkStart): Prom
   return startGuard(start, addresses, enforcedPolicy(start.spec.egress, await readHostNetwork()));
 }
 
-/** Whether a VM's device and rules are as they were made. @throws {TIMEOUT} {ABORTED} */
-export function isTapInForce(ctx: VmContext, vmId: string, deadline: Deadline): Promise<boolean> {
-  return ctx.taps().networks.isInForce(tapOwner(ctx, vmId), deadline);
+/**
+ * Whether a VM's device and rules are as they were made; true as well where this program cannot tell: without the rights,
+ * or in another network namespace.
+ *
+ * @throws {STORAGE_FAILED} {TIMEOUT} {ABORTED}
+ */
+export async function isTapInForce(ctx: VmContext, vmId: string, deadline: Deadline): Promise<boolean> {
+  if (!hasCapability("CAP_NET_ADMIN")) return true;
+  const { networks } = ctx.taps();
+  const owner = tapOwner(ctx, vmId);
+  return networks.addressesOf(owner) === undefined || (await networks.isInForce(owner, deadline));
 }
 
-/** Writes the rules again where somebody has removed them. @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} */
-export async function mendTapRules(ctx: VmContext, vmId: string, deadline: Deadline): Promise<void> {
-  if (!(await isTapInForce(ctx, vmId, deadline))) await ctx.taps().networks.repair(deadline);
+/**
+ * Brings device and rules to what is on record, whatever they are.
+ *
+ * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
+ */
+export async function mendTap(ctx: VmContext, network: NetworkStart): Promise<void> {
+  const { networks } = ctx.taps();
+  await applyTapRules(ctx, network);
+  if (!(await isTapInForce(ctx, network.vmId, network.deadline))) await networks.repair(network.deadline);
+  await networks.open(tapOwner(ctx, network.vmId), network.deadline);
+}
+
+/** Lets nothing pass until {@link mendTap}. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
+export function closeTap(ctx: VmContext, vmId: string, deadline: Deadline): Promise<void> {
+  return ctx.taps().networks.close(tapOwner(ctx, vmId), deadline);
 }
 
 function startGuard(

@@ -51,7 +51,8 @@ describe.skipIf(reason !== undefined)("a host", () => {
     ["without nft", hidden("/usr/sbin/nft"), {}, "nft"],
     ["without ip", hidden("$(readlink -f /usr/sbin/ip)"), {}, "ip"],
     ["without tc, where a rate is limited", hidden("/usr/sbin/tc"), { hasRateLimit: true }, "tc"],
-    ["without the right to administer the network", ["setpriv", "--bounding-set=-net_admin"], {}, "administer"],
+    ["without the right to administer the network", ["setpriv", "--bounding-set=-net_admin"], {}, "CAP_NET_ADMIN"],
+    ["without that to serve DNS", ["setpriv", "--bounding-set=-net_bind_service"], {}, "CAP_NET_BIND_SERVICE"],
     ["without /dev/net/tun", mounted("-t tmpfs none /dev/net"), {}, "/dev/net/tun"],
     ["with settings that cannot be written", mounted("-o bind,ro /proc/sys /proc/sys"), {}, "/proc/sys"],
   ])("%s is refused, with a hint", async (_name, wrap, needs, word) => {

@@ -23,7 +23,7 @@ const TIMEOUT_MS = 1_500;
 const SETTLE_MS = 200;
 const PORT = FIRST_PORT + 3;
 const OTHER_PORT = FIRST_PORT + 4;
-const PROXY_PORT = 15_001;
+const PROXY_PORT = 29_653;
 const [SITE, OTHER_SITE] = PUBLIC;
 const [LAN_SERVER] = PRIVATE;
 

@@ -147,7 +147,7 @@ export function isolationMatrix(mode: "user" | "tap", state: TestState): void {
       for (const address of new Set(guests)) {
         internet.ipOutside("route", "replace", `${address}/32`, "via", HOST.lan);
       }
-      const ports = [53, 15_001, FIRST_PORT, FORWARDED_PORT];
+      const ports = [53, 29_653, FIRST_PORT, FORWARDED_PORT];
       const probes = [...new Set(guests)].flatMap((address) =>
         ports.flatMap((port) => [
           { kind: "tcp" as const, address, port, text: "in" },

@@ -162,7 +162,7 @@ describe.skipIf(skipReason !== undefined)("a user network's life", () => {
     expect(network.passts()).toHaveLength(1);
 
     const { network: second, result } = await networks.start({ request: ALLOWED }, WITHOUT_NAMESPACES);
-    expect(result).toMatchObject({ ok: false, code: "NETWORK_FAILED", details: { exitCode: 3 } });
+    expect(result).toMatchObject({ ok: false, code: "UNSUPPORTED", details: { exitCode: 3 } });
     expect(second.files()).toEqual([]);
   });
 

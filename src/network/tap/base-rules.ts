@@ -6,7 +6,21 @@ import { createHash } from "node:crypto";
 import { NEVER_RANGES, PRIVATE_RANGES } from "./destinations.js";
 import type { NftChain, NftCommand } from "./nft-command.js";
 import * as words from "./rule-words.js";
-import { ARP, accept, drop, elementsOf, goTo, header, INET, is, isIn, isNot, rulesOf, TABLE } from "./rule-words.js";
+import {
+  ARP,
+  accept,
+  drop,
+  elementsOf,
+  goTo,
+  header,
+  INET,
+  is,
+  isIn,
+  isNot,
+  jump,
+  rulesOf,
+  TABLE,
+} from "./rule-words.js";
 
 /** Before fragments are put together (-400, NF_IP_PRI_CONNTRACK_DEFRAG of linux/netfilter_ipv4.h). */
 const BEFORE_DEFRAGMENTATION = -450;
@@ -148,7 +162,9 @@ function inetRules(mark: string): NftCommand[] {
     ]),
     ...rulesOf("names", [[words.fromDevice, is(words.l4proto, "tcp"), vmap(SETS.namesOf)]]),
     ...rulesOf("input", [
-      [words.fromDevice, goTo("to_host")],
+      // Not "goto": should somebody flush the chain, nothing is let through.
+      [words.fromDevice, jump("to_host")],
+      [words.fromDevice, drop],
       // The neighbours of the host are no guests: its end of a TAP is not for them.
       [isNot(iifname, "lo"), isIn(SETS.gateways, destination), drop],
     ]),
@@ -163,7 +179,8 @@ function inetRules(mark: string): NftCommand[] {
     ...rulesOf(
       MARKED_CHAIN,
       [
-        [words.fromDevice, goTo("from_guest")],
+        [words.fromDevice, jump("from_guest")],
+        [words.fromDevice, drop],
         [words.toDevice, words.isReply, isIn(SETS.addresses, oifname, words.originalSource), accept],
         [words.toDevice, drop],
         [isNot(iifname, `@${SETS.guarded}`), accept],

@@ -99,12 +99,21 @@ async function cleanUp(index: number): Promise<void> {
 }
 
 /** Lets packets pass. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
-export async function bringUp(index: number, deadline: Deadline): Promise<void> {
+export function bringUp(index: number, deadline: Deadline): Promise<void> {
+  return switchDevice(index, "up", deadline);
+}
+
+/** Lets none pass. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
+export function bringDown(index: number, deadline: Deadline): Promise<void> {
+  return switchDevice(index, "down", deadline);
+}
+
+async function switchDevice(index: number, state: "up" | "down", deadline: Deadline): Promise<void> {
   const { device } = addressesOf(index);
   try {
-    await runIp([`link set dev ${device} up`], deadline);
+    await runIp([`link set dev ${device} ${state}`], deadline);
   } catch (error) {
-    throw failure(`Cannot bring up the TAP device "${device}"`, error);
+    throw failure(`Cannot bring ${state} the TAP device "${device}"`, error);
   }
 }
 

@@ -1,15 +1,14 @@
 // Whether this host can do TAP networks at all, asked before anything is made.
 
-import { accessSync, closeSync, constants, openSync, readFileSync } from "node:fs";
-import { Deadline } from "../../base/deadline.js";
+import { accessSync, closeSync, constants, openSync } from "node:fs";
+import type { Deadline } from "../../base/deadline.js";
 import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
+import { hasCapability } from "../../host/capabilities.js";
 import { findProgram } from "../../host/find-program.js";
 import { baseRules } from "./base-rules.js";
 import { runNft } from "./run-nft.js";
 import { replacementOfVm, type TapVm } from "./vm-rules.js";
 
-/** Bit of CAP_NET_ADMIN (linux/capability.h). */
-const CAP_NET_ADMIN = 12n;
 const TUN_DEVICE = "/dev/net/tun";
 /** A setting that exists in every network namespace. */
 const SETTING = "/proc/sys/net/ipv4/conf/all/forwarding";
@@ -43,12 +42,14 @@ export interface TapNeeds {
  * force.
  *
  * @throws {HOST_UNSUPPORTED} when rights, a program, a device or a part of the kernel is missing; the hint says which.
- * @throws {TIMEOUT}
+ * @throws {TIMEOUT} {ABORTED}
  */
-export async function requireTapHost({ hasRateLimit = false }: TapNeeds = {}): Promise<void> {
+export async function requireTapHost(deadline: Deadline, { hasRateLimit = false }: TapNeeds = {}): Promise<void> {
   if (process.platform !== "linux") throw unsupported("it exists on Linux only", `On this system ${ELSE}.`);
-  if (!hasCapability(CAP_NET_ADMIN)) {
-    throw unsupported("this program may not administer the network", `Run it as root, or ${ELSE}.`);
+  const lacking = (["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"] as const).filter((name) => !hasCapability(name));
+  if (lacking.length > 0) {
+    const hint = `Run it as root, give it what \`smolvm setup\` names, or ${ELSE}.`;
+    throw unsupported(`this program lacks ${lacking.join(" and ")}`, hint, { lacking });
   }
   const programs = ["nft", "ip", ...(hasRateLimit ? ["tc"] : [])];
   const missing = programs.filter((program) => findProgram(program) === undefined);
@@ -62,18 +63,8 @@ export async function requireTapHost({ hasRateLimit = false }: TapNeeds = {}): P
     `Load the kernel's module (\`modprobe tun\`), give it to the container, or ${ELSE}.`,
   );
   requireFile(SETTING, openForBoth, `Mount /proc/sys writable, or ${ELSE}.`);
-  if (!hasTried) await tryRules();
+  if (!hasTried) await tryRules(deadline.atMost(TRIAL_MS));
   hasTried = true;
-}
-
-/** A set of the kernel's rights in the text of `/proc/PID/status`; 0 when there is none. */
-export function effectiveCapabilities(status: string): bigint {
-  const hex = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
-  return hex === undefined ? 0n : BigInt(`0x${hex}`);
-}
-
-function hasCapability(bit: bigint): boolean {
-  return ((effectiveCapabilities(readFileSync("/proc/self/status", "latin1")) >> bit) & 1n) === 1n;
 }
 
 function openForBoth(path: string): void {
@@ -90,9 +81,9 @@ function requireFile(path: string, use: (path: string) => void, hint: string): v
   }
 }
 
-async function tryRules(): Promise<void> {
+async function tryRules(deadline: Deadline): Promise<void> {
   try {
-    await runNft([...baseRules([]), ...replacementOfVm(EXAMPLE)], Deadline.after(TRIAL_MS), { isTrial: true });
+    await runNft([...baseRules([]), ...replacementOfVm(EXAMPLE)], deadline, { isTrial: true });
   } catch (error) {
     if (!isSmolVMError(error, "NETWORK_FAILED")) throw error;
     const hint = `A kernel of 5.10 or later with nf_tables, NAT and conntrack, and nft of 1.0 or later are needed; or ${ELSE}.`;

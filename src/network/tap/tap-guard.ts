@@ -34,7 +34,11 @@ export interface StartedTapGuard {
   readonly pid: number;
   /** Resolves when it serves. A rejection that nobody waits for is not reported. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
   readonly ready: Promise<void>;
-  /** Tells it which VMM it ends with. A guard that is told of none ends by itself after a minute. Does not throw. */
+  /**
+   * Tells it which VMM it ends with. A guard that is told of none ends by itself after a minute.
+   *
+   * @throws {NETWORK_FAILED} when it cannot see that one. @throws {TIMEOUT} {ABORTED}
+   */
   follow(vmm: ProcessIdentity): Promise<void>;
 }
 
@@ -63,9 +67,14 @@ export async function startTapGuard(options: TapGuardOptions): Promise<StartedTa
   ready.catch(() => {}); // Whoever does not wait for it yet may do so later.
   const follow = async ({ pid, startTime }: ProcessIdentity) => {
     await ready;
-    await controlCall(join(directory, CONTROL_NAME), { op: "follow", pid, startTime }, deadline);
+    const answer = await controlCall(join(directory, CONTROL_NAME), { op: "follow", pid, startTime }, deadline);
+    if (answer?.ok === true || answer?.code === "ESRCH") return; // A VMM that has ended is told of by others.
+    const reason = answer === undefined ? "it does not answer" : answer.message;
+    throw new SmolVMError("NETWORK_FAILED", `The guard of a TAP network cannot watch its VMM: ${reason}`, {
+      details: { pid, reason },
+    });
   };
-  return { pid: guard.pid, ready, follow: (vmm) => follow(vmm).catch(() => {}) };
+  return { pid: guard.pid, ready, follow };
 }
 
 /** tapguard's argv. Pure. */

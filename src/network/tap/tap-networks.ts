@@ -6,7 +6,7 @@ import { Deadline } from "../../base/deadline.js";
 import { settleAll } from "../../base/settle-all.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { addressesOf, rangeOf, type TapAddresses } from "./addresses.js";
-import { bringUp, hasDevice, makeDevice, removeDevice } from "./device.js";
+import { bringDown, bringUp, hasDevice, makeDevice, removeDevice } from "./device.js";
 import { doRangesOverlap } from "./ipv4-ranges.js";
 import { limitRate } from "./rate-limit.js";
 import { takenRanges } from "./taken-ranges.js";
@@ -104,6 +104,22 @@ export class TapNetworks {
     if (lease === undefined) return;
     await removeDevice(lease.index, deadline);
     this.#end(lease);
+  }
+
+  /**
+   * Takes a VM's device down: nothing passes, whatever the rules are, until {@link open}. A VM without one needs nothing.
+   *
+   * @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED}
+   */
+  async close(owner: TapOwner, deadline: Deadline): Promise<void> {
+    const lease = this.#registry.leaseOf(owner);
+    if (lease !== undefined && hasDevice(lease.index)) await bringDown(lease.index, deadline);
+  }
+
+  /** Lets packets pass again. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} */
+  async open(owner: TapOwner, deadline: Deadline): Promise<void> {
+    const lease = this.#registry.leaseOf(owner);
+    if (lease !== undefined) await bringUp(lease.index, deadline);
   }
 
   /** The addresses of a VM that has a TAP network. */

@@ -71,7 +71,7 @@ describe("the rules of a VM", () => {
 
   it("let the proxy be reached under every policy but off", () => {
     const text = (policy: TapVm["policy"]) => JSON.stringify(rules(additionOfVm(vm(policy)), "input3"));
-    expect([OPEN, ALLOW, OFF].map((policy) => text(policy).includes("15001"))).toEqual([true, true, false]);
+    expect([OPEN, ALLOW, OFF].map((policy) => text(policy).includes("29653"))).toEqual([true, true, false]);
   });
 
   it("limit what the guest sends in bytes, and let a TAP's largest packets pass", () => {

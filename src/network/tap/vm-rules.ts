@@ -35,13 +35,16 @@ export interface TapVm {
 }
 
 /** Where tapguard's proxy listens on the gateway; see docs/network.md. */
-export const PROXY_PORT = 15_001;
+export const PROXY_PORT = 29_653;
 const DNS_PORT = 53;
 /**
  * Connections of one VM at a time, pings and questions to DNS among them. The kernel remembers those of the whole host in
  * one table (nf_conntrack_max, 262 144 on most hosts), which no guest may fill.
  */
 const CONNECTION_LIMIT = 4_096;
+/** The kernel remembers a connection for two minutes after its end, and does not count it then: so their rate is limited, too. */
+const NEW_PER_SECOND = 200;
+const NEW_BURST = 2_000;
 /** Refusals of one rule that are reported, per second. tapguard counts and bounds them further. */
 const REPORTS_PER_SECOND = 20;
 const BYTES_PER_MEGABIT = 125_000;
@@ -132,7 +135,7 @@ function forwardRules({ index, policy }: TapVm): readonly Rule[] {
     // Ours goes to the proxy, and that is no forwarding: somebody's rules lead from an address to another one.
     ...refuse("host", words.isRedirected),
     ...(policy.mode === "open" ? refuse("private", isIn(SETS.private, destination)) : []),
-    overLimit(),
+    ...overLimits(),
     ...(policy.mode === "open" ? [[jump(DIRECT)]] : []),
     ...(policy.mode === "allow" ? directRules(policy.networks) : []),
     // An ICMP error about a connection that is no longer allowed.
@@ -148,7 +151,7 @@ function inputRules({ index, policy }: TapVm): readonly Rule[] {
   const toGateway = is(header("ip", "daddr"), gateway);
   const toProxy = [toGateway, is(header("tcp", "dport"), PROXY_PORT), words.isRedirected, accept];
   return [
-    overLimit(),
+    ...overLimits(),
     [toGateway, is(header("udp", "dport"), DNS_PORT), accept],
     [toGateway, is(header("tcp", "dport"), DNS_PORT), accept],
     // Also in mode "open": connections that began under names go on. tapguard ends those that it must.
@@ -209,11 +212,12 @@ function refusal(group: number, rule: string, when: readonly NftStatement[]): re
 }
 
 /** Not reported: it is no rule of the policy. */
-function overLimit(): Rule {
+function overLimits(): readonly Rule[] {
+  const isNew = isOneOf({ ct: { key: "state" } }, ["new"]);
+  const isTooFast = { limit: { rate: NEW_PER_SECOND, burst: NEW_BURST, per: "second", inv: true } } as const;
   return [
-    isOneOf({ ct: { key: "state" } }, ["new"]),
-    { "ct count": { val: CONNECTION_LIMIT, inv: true } },
-    goTo(REFUSE),
+    [isNew, isTooFast, goTo(REFUSE)],
+    [isNew, { "ct count": { val: CONNECTION_LIMIT, inv: true } }, goTo(REFUSE)],
   ];
 }
 
