@@ -2,6 +2,7 @@
 // is dead nothing is carried. The caller holds the VM's claim.
 
 import { join } from "node:path";
+import { backendFor } from "../backends/registry.js";
 import { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { type ControlAnswer, controlCall } from "../host/control-call.js";
@@ -111,4 +112,16 @@ export async function restartGuard(ctx: VmContext, network: NetworkStart): Promi
   await started.ready;
   const vmm = await liveProcess(ctx, vmId, VMM_ROLE);
   if (vmm !== undefined) await started.follow?.(vmm);
+  if (spec.networkMode === "user") await wakeDevice(ctx, network);
+}
+
+/**
+ * A VMM whose peer went away in the middle of a frame does not send again by itself, not to the next one either: QEMU 7.2
+ * looks at its queue only when the machine goes on (seen under a flood of UDP; `vm_state_notify` of virtio-net).
+ */
+async function wakeDevice(ctx: VmContext, { vmId, spec, runtimeDir, deadline }: NetworkStart): Promise<void> {
+  if (ctx.store.vms.find(vmId)?.status !== "running") return;
+  const backend = backendFor(spec.backend);
+  await backend.pause(runtimeDir, deadline);
+  await backend.resume(runtimeDir, deadline);
 }

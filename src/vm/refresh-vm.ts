@@ -82,7 +82,11 @@ async function finishMove(ctx: VmContext, row: VmRow, move: VmMove): Promise<voi
         return;
       case "networking":
         await finishNetworkChange(ctx, row);
-        settle(row.status, row.failure);
+        // It may have stood still for a moment.
+        settle(
+          isLive(row.status) ? await moveMonitor(ctx, row, row.status === "paused" ? "paused" : "running") : row.status,
+          row.failure,
+        );
         return;
       case "capturing": // The copy stopped its vCPUs for a moment; whatever it was, it goes on.
         settle(await moveMonitor(ctx, row, row.status === "paused" ? "paused" : "running"));

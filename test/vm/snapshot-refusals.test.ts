@@ -123,7 +123,6 @@ describe("a configuration for a restored VM", () => {
     ["bootArgs", "quiet"],
     ["accel", "hvf"],
     ["network", "user"],
-    ["ports", [{ guest: 80 }]],
     ["vmId", "../x"],
     ["memory", 512],
   ])("is refused for %s", async (field, value) => {
@@ -136,12 +135,17 @@ describe("a configuration for a restored VM", () => {
     expect(error).toMatchObject({ code: "INVALID_CONFIG", details: { field } });
   });
 
-  it("is refused for what this version cannot enforce", async () => {
-    await using online = await SmolVM.create(state.config({ network: "user" }));
+  it("may be given another egress policy, and keeps its own otherwise", async () => {
+    await using online = await SmolVM.create(state.config({ network: { mode: "user", egress: "off" } }));
     const { id } = await online.snapshot();
     await online.delete();
-    const egress = { network: { mode: "user", egress: "off" } } as const;
-    expect(await refusedEarly(() => SmolVM.fromSnapshot(id, egress))).toMatchObject({ code: "UNSUPPORTED" });
+    const egress = { allow: ["203.0.113.7"] };
+    await using opened = await SmolVM.fromSnapshot(id, { network: { mode: "user", egress } });
+    expect(await opened.info()).toMatchObject({ network: "user", egress, rateLimitMbps: null });
+    await using kept = await SmolVM.fromSnapshot(id, { network: { mode: "user", rateLimitMbps: 50 } });
+    expect(await kept.info()).toMatchObject({ egress: "off", rateLimitMbps: 50 });
+    await opened.delete();
+    await kept.delete();
     await SmolVM.snapshots.delete(id);
   });
 

@@ -14,8 +14,9 @@ const (
 	healthyAfter = 10 * time.Second
 	// settleLimit bounds the wait for a write that began before the rules changed.
 	settleLimit = time.Second
-	// downLimit bounds the wait for the end of a passt: control must not depend on what the guest takes.
-	downLimit = time.Second
+	// downLimit bounds the wait for the end of a passt: control must not depend on what the guest takes. A passt that
+	// has to be killed is (exitGrace).
+	downLimit = exitGrace + exitGrace/2
 	// lastDownLimit bounds the wait for what was left of an earlier passt, before there is another.
 	lastDownLimit = 5 * time.Second
 )

@@ -28,6 +28,9 @@ const (
 type connection struct {
 	lane         Lane
 	scale        uint8 // of the guest's window
+	remoteScale  uint8 // of passt's
+	remoteWindow int   // what that is limited to, in bytes; 0 until passt has answered
+	opened       time.Time
 	last         time.Time
 	next         uint32 // the guest's next sequence number
 	acknowledged uint32 // what the guest expects next
@@ -86,6 +89,12 @@ func (t connectionTable) received(p *packet, lane Lane, now time.Time) bool {
 		return false
 	}
 	c.last = now
+	switch {
+	case p.flags&tcpSyn == 0 && c.remoteWindow != 0:
+		p.limitWindow(c.remoteWindow, c.remoteScale)
+	case p.flags&tcpSyn != 0:
+		c.remoteScale, c.remoteWindow = p.windowScale(), remoteWindowLimit(now.Sub(c.opened))
+	}
 	if p.flags&tcpFin != 0 {
 		c.remoteEnded = true
 	}

@@ -206,7 +206,7 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 			verdict.Ended = g.makeRoom()
 		}
 		// Also in the place of an earlier one of the same ports.
-		known = &connection{lane: lane, next: p.sequence, scale: p.windowScale()}
+		known = &connection{lane: lane, next: p.sequence, scale: p.windowScale(), opened: now}
 		g.connections[p.conversation] = known
 	}
 	if known == nil {

@@ -1,10 +1,17 @@
 package netguard
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // passt sends as much at once as the guest's TCP window takes, and loses what does not fit into its socket: with the
 // windows of Linux a guest received 10 to 100 Mbit/s from a fast neighbour, and some Gbit/s with these limits. passt
 // gives the guest's window to the other side too, so a limit is felt over a long way: 2 MiB and 100 ms are 160 Mbit/s.
+//
+// The other way passt shows the guest the other side's window, and loses what its own socket does not take: uploads to a
+// fast neighbour had from 10 Mbit/s to 5 Gbit/s. It acknowledges what the other side has acknowledged, so this limit has
+// to grow with the way. passt answers a SYN when it has connected itself: that is how long the way takes.
 
 const (
 	// widestWindow is the limit where no rate is, and narrowestWindow where the rate is low, in bytes.
@@ -12,6 +19,12 @@ const (
 	narrowestWindow = 128 << 10
 	// queuePerSecond is the part of a second that a connection may have waiting where the rate is limited.
 	queuePerSecond = 20
+	// narrowestRemoteWindow is the limit over a short way, in bytes, and remoteBytesPerSecond what a longer one allows:
+	// 10 Gbit/s.
+	narrowestRemoteWindow = 256 << 10
+	remoteBytesPerSecond  = 1250 << 20
+	// longestWay is the longest time that counts; the limit is far above any window then.
+	longestWay = time.Second
 
 	tcpWindowAt       = 14 // in the TCP header
 	tcpSumAt          = 16
@@ -32,6 +45,17 @@ func windowLimit(rate int64) int {
 	default:
 		return int(queue)
 	}
+}
+
+// remoteWindowLimit is what passt's window is limited to where its answer to a SYN took that long.
+func remoteWindowLimit(way time.Duration) int {
+	if way > longestWay {
+		way = longestWay
+	}
+	if limit := int(way.Seconds() * remoteBytesPerSecond); limit > narrowestRemoteWindow {
+		return limit
+	}
+	return narrowestRemoteWindow
 }
 
 // windowScale reads the option of a SYN; 0 where there is none.
@@ -57,7 +81,7 @@ func (p *packet) windowScale() uint8 {
 	return 0
 }
 
-// limitWindow makes the window of a segment of the guest's smaller.
+// limitWindow makes the window of a segment smaller.
 func (p *packet) limitWindow(limit int, scale uint8) {
 	segment := p.bytes[ipv4Size:]
 	before, after := binary.BigEndian.Uint16(segment[tcpWindowAt:]), limit>>scale

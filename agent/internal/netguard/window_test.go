@@ -3,6 +3,7 @@ package netguard
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 )
 
 // synWith is a SYN with these options.
@@ -50,6 +51,33 @@ func TestWindowIsLimited(t *testing.T) {
 		}
 		if transportSum(f[ethernetSize:], segment) != 0 {
 			t.Errorf("scale %d: %d: the checksum is wrong", c.scale, c.window)
+		}
+	}
+}
+
+// passt's window is limited by how long its answer to the SYN took.
+func TestWindowOfPasstIsLimited(t *testing.T) {
+	for _, c := range []struct {
+		way  time.Duration
+		want uint16
+	}{{0, 2048}, {100 * time.Microsecond, 2048}, {time.Millisecond, 10240}, {20 * time.Millisecond, 65535}, {time.Hour, 65535}} {
+		it := newTested(t, openPolicy)
+		it.sends(syn("203.0.113.7", 80))
+		it.at = it.at.Add(c.way)
+		answer := tcp(80, 40000, tcpSyn|tcpAck)
+		answer[12] = (tcpSize + 4) / 4 << 4
+		if !it.Inbound(frame(protocolTCP, "203.0.113.7", guest, append(answer, 3, 3, 7, 0)), ToHost) {
+			t.Fatal("dropped")
+		}
+		f := frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpAck))
+		segment := f[ethernetSize+ipv4Size:]
+		binary.BigEndian.PutUint16(segment[tcpWindowAt:], 0xffff)
+		binary.BigEndian.PutUint16(segment[tcpSumAt:], transportSum(f[ethernetSize:], segment))
+		if !it.Inbound(f, ToHost) {
+			t.Fatal("dropped")
+		}
+		if got := binary.BigEndian.Uint16(segment[tcpWindowAt:]); got != c.want || transportSum(f[ethernetSize:], segment) != 0 {
+			t.Errorf("%s: %d, want %d", c.way, got, c.want)
 		}
 	}
 }
