@@ -195,7 +195,8 @@ describe("a process on a terminal", () => {
     await shows("43 132\r\n");
     process.stdin.write("sleep 1000\n");
     await shows("sleep 1000\r\n");
-    await pause(300);
+    // The shell has made it the terminal's foreground before it is a program of this name.
+    await eventually(async () => ((await vm.exec(["pgrep", "-fx", "sleep 1000"])).ok ? true : undefined));
     process.stdin.write("\x03");
     process.stdin.write("echo code:$?\n");
     await shows("code:130\r\n");
