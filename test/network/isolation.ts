@@ -16,6 +16,7 @@ import { type Guest, HostProgram } from "../support/internet-guest.js";
 import type { Probe } from "../support/internet-tool.js";
 import type { VMConfig, VMInfo } from "../support/smolvm.js";
 import type { TestState } from "../support/state.js";
+import { pause } from "../support/wait.js";
 import { type Bed, expectAttacks } from "./attack.js";
 import {
   flushedAttacks,
@@ -42,6 +43,9 @@ import {
 /** In guest B, forwarded from the host's loopback. */
 const FORWARDED_PORT = 7_777;
 const WATCH_MS = 700;
+
+/** Rules are looked at every 2 s at most (src/vm/tap-checks.ts), in milliseconds and some more. */
+const CHECK_INTERVAL_MS = 2_200;
 
 /** The cases of one mode. */
 export function isolationMatrix(mode: "user" | "tap", state: TestState): void {
@@ -195,6 +199,7 @@ export function isolationMatrix(mode: "user" | "tap", state: TestState): void {
     if (mode === "tap") {
       it("rules that somebody has flushed are there again with the next call", async () => {
         internet.run("nft", "flush", "ruleset");
+        await pause(CHECK_INTERVAL_MS);
         await bed.a.exec(["true"]);
         await expectAttacks(bed, flushedAttacks(bed));
       });
