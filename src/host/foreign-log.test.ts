@@ -15,7 +15,7 @@ test("a log is added to, and its end is kept", async () => {
   const path = join(scratch(), "log");
   expect(await foreignLogTail(path)).toBe("");
   writeFileSync(path, "x".repeat(10_000));
-  const fd = openForeignLog(path);
+  const fd = openForeignLog(path, "somebody");
   writeSync(fd, "the end");
   closeSync(fd);
   const tail = await foreignLogTail(path);
@@ -26,7 +26,9 @@ test("a link in its place is not followed", async () => {
   const directory = scratch();
   const [path, elsewhere] = [join(directory, "log"), join(directory, "elsewhere")];
   symlinkSync(elsewhere, path);
-  expect(() => openForeignLog(path)).toThrow(expect.objectContaining({ code: "ELOOP" }));
+  expect(() => openForeignLog(path, "somebody")).toThrow(
+    expect.objectContaining({ code: "NETWORK_FAILED", details: expect.objectContaining({ reason: "ELOOP" }) }),
+  );
   expect(existsSync(elsewhere)).toBe(false);
   writeFileSync(elsewhere, "secret");
   expect(await foreignLogTail(path)).toBe("");
@@ -35,6 +37,8 @@ test("a link in its place is not followed", async () => {
 test("a pipe in its place is not waited for", async () => {
   const path = join(scratch(), "log");
   await runProgram(["mkfifo", path]);
-  expect(() => openForeignLog(path)).toThrow(expect.objectContaining({ code: "ENXIO" }));
+  expect(() => openForeignLog(path, "somebody")).toThrow(
+    expect.objectContaining({ code: "NETWORK_FAILED", details: expect.objectContaining({ reason: "ENXIO" }) }),
+  );
   expect(await foreignLogTail(path)).toBe("");
 });

@@ -3,14 +3,14 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { spawnProgram } from "../host/process.js";
+import type { ChildEnd, ReadyChild } from "../host/ready-child.js";
 import { awaitGuard } from "./await-guard.js";
-import type { GuardExit, GuardProcess } from "./guard-process.js";
 
-const failure = async ({ exitCode }: GuardExit) => new SmolVMError("NETWORK_FAILED", `It ended with ${exitCode}`);
+const failure = async ({ exitCode }: ChildEnd) => new SmolVMError("NETWORK_FAILED", `It ended with ${exitCode}`);
 const never = new Promise<undefined>(() => {});
 
 /** A process that leads a group, with what is said of it. */
-async function guarded(settled: GuardProcess["settled"]) {
+async function guarded(settled: ReadyChild["settled"]) {
   const child = await spawnProgram(["sleep", "60"], { stdio: "ignore", detached: true });
   onTestFinished(() => void child.kill("SIGKILL"));
   const ended = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;

@@ -5,7 +5,7 @@ import { within } from "../base/within.js";
 import { waitError } from "../errors/wait-errors.js";
 import { endProcessGroup } from "../host/end-process.js";
 import { identifyProcess } from "../host/process-identity.js";
-import type { GuardExit, GuardProcess } from "./guard-process.js";
+import type { ChildEnd, ReadyChild } from "../host/ready-child.js";
 
 /** Time between SIGTERM and SIGKILL, in milliseconds: netguard ends passt first, and gives it a second. */
 const TERM_GRACE_MS = 2_000;
@@ -16,7 +16,7 @@ export interface GuardWait {
   readonly action: string;
   readonly deadline: Deadline;
   /** The error for a guard that ended instead. */
-  readonly failure: (end: GuardExit) => Promise<Error>;
+  readonly failure: (end: ChildEnd) => Promise<Error>;
 }
 
 /**
@@ -25,7 +25,7 @@ export interface GuardWait {
  *
  * @throws What `failure` gives. @throws {TIMEOUT} {ABORTED}
  */
-export async function awaitGuard(guard: GuardProcess, { action, deadline, failure }: GuardWait): Promise<void> {
+export async function awaitGuard(guard: ReadyChild, { action, deadline, failure }: GuardWait): Promise<void> {
   try {
     const ended = await within(guard.settled, deadline, () => {
       throw waitError(action, deadline);

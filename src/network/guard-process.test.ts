@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { runProgram } from "../host/process.js";
-import { type GuardProcess, guardLog, spawnGuard } from "./guard-process.js";
+import type { ReadyChild } from "../host/ready-child.js";
+import { guardLog, spawnGuard } from "./guard-process.js";
 import type { EnforcedPolicy } from "./network-plan.js";
 
 const OPEN: EnforcedPolicy = { mode: "open", names: [], networks: [], resolvers: [] };
@@ -21,7 +22,7 @@ afterEach(() => {
 });
 
 /** A guard that is a line of shell. */
-function start(script: string, policy = OPEN): Promise<GuardProcess> {
+function start(script: string, policy = OPEN): Promise<ReadyChild> {
   return spawnGuard({ argv: ["sh", "-c", script], directory, policy, refusalsPath: join(own, "refusals.log") });
 }
 

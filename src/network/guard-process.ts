@@ -3,13 +3,12 @@
 // microseconds, and the way through Node.js's threads would cost more than the start of the guard itself.
 
 import { closeSync, openSync } from "node:fs";
-import type { Socket } from "node:net";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
-import { SmolVMError } from "../errors/smolvm-error.js";
 import { foreignLogTail, openForeignLog } from "../host/foreign-log.js";
 import { bareEnvironment } from "../host/paths.js";
 import { spawnProgram } from "../host/process.js";
+import { type ReadyChild, watchReady } from "../host/ready-child.js";
 import type { EnforcedPolicy } from "./network-plan.js";
 import { POLICY_FD, READY_FD } from "./passt-argv.js";
 
@@ -21,28 +20,10 @@ export const UNREADY_SOCKET_NAME = "vmm.new";
 export const CONTROL_NAME = "ctl.sock";
 /** In the guard's own directory. The guards bound it to little more than 64 KiB. */
 const LOG_NAME = "network.log";
-/** What a guard writes to its pipe, once. */
-const READY_LINE = "ready\n";
 
 /** Directory of a guard, in that of the VM's sockets. */
 export function guardDirectory(dir: string): string {
   return join(dir, "net");
-}
-
-/** How a guard ended. */
-export interface GuardExit {
-  readonly exitCode: number | null;
-  readonly signal: NodeJS.Signals | null;
-}
-
-/** A guard that was started. */
-export interface GuardProcess {
-  readonly pid: number;
-  /** Resolves with `undefined` when everything works, or with how it ended before that. Never rejects. */
-  readonly settled: Promise<GuardExit | undefined>;
-  readonly hasEnded: () => boolean;
-  /** Closes the pipe: whether it is ready is nobody's concern any more. */
-  forget(): void;
 }
 
 /** What a guard is started with. */
@@ -60,8 +41,8 @@ export interface GuardStart {
  *
  * @throws {NETWORK_FAILED} when its log cannot be opened. @throws {HOST_UNSUPPORTED} when it is not installed.
  */
-export async function spawnGuard({ argv, directory, policy, refusalsPath }: GuardStart): Promise<GuardProcess> {
-  const logFd = openLog(directory);
+export async function spawnGuard({ argv, directory, policy, refusalsPath }: GuardStart): Promise<ReadyChild> {
+  const logFd = openForeignLog(join(directory, LOG_NAME), "a network's guard");
   let refusalsFd: number | undefined;
   try {
     refusalsFd = openSync(refusalsPath, "a+", 0o600);
@@ -76,49 +57,11 @@ export async function spawnGuard({ argv, directory, policy, refusalsPath }: Guar
     input.on("error", () => {}); // It may have ended; that is told below.
     // It is a socket: without this it would stay open, and keep this program alive, until the guard closes its end.
     input.end(JSON.stringify(policy), () => input.destroy());
-    return watch(child);
+    return watchReady(child, READY_FD);
   } finally {
     closeSync(logFd);
     if (refusalsFd !== undefined) closeSync(refusalsFd);
   }
-}
-
-function openLog(directory: string): number {
-  try {
-    return openForeignLog(join(directory, LOG_NAME));
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code;
-    throw new SmolVMError("NETWORK_FAILED", `Cannot open the log of a network's guard: ${reason}`, {
-      details: { directory, reason },
-      cause: error,
-    });
-  }
-}
-
-function watch(child: Awaited<ReturnType<typeof spawnProgram>>): GuardProcess {
-  const pipe = (child.stdio as readonly unknown[])[READY_FD] as Socket;
-  const ended = new Promise<GuardExit>((resolve) => {
-    const settle = () => resolve({ exitCode: child.exitCode, signal: child.signalCode });
-    child.once("exit", settle);
-    if (hasEnded()) settle();
-  });
-  const said = new Promise<boolean>((resolve) => {
-    pipe.on("error", () => {}); // "close" follows.
-    pipe.once("data", (data: Buffer) => resolve(data.toString("latin1") === READY_LINE));
-    pipe.once("close", () => resolve(false));
-  });
-  function hasEnded(): boolean {
-    return child.exitCode !== null || child.signalCode !== null;
-  }
-  child.unref();
-  pipe.unref();
-  if (child.pid === undefined) throw new SmolVMError("INTERNAL", "A spawned program has no pid");
-  return {
-    pid: child.pid,
-    settled: said.then((isReady) => (isReady ? undefined : ended)),
-    hasEnded,
-    forget: () => void pipe.destroy(),
-  };
 }
 
 /** The last of what a guard and its children wrote; empty when their directory has gone. */

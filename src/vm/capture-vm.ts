@@ -22,6 +22,7 @@ import { ENVIRONMENT_FILE } from "./environment-file.js";
 import type { GuestAddress } from "./guest-channels.js";
 import { helperPath } from "./helper-programs.js";
 import { machineOf } from "./launch-vm.js";
+import { recordedProcess } from "./live-process.js";
 import { runtimeDirectory, VMM_ROLE } from "./resources.js";
 import { sealCapture } from "./seal-capture.js";
 import { decodeSpec, type VmSpec } from "./vm-spec.js";
@@ -119,9 +120,9 @@ async function copyInto(
   deadline: Deadline,
   phases: Phases,
 ): Promise<void> {
-  const vmmProcess = ctx.store.resources.list(row.id).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
+  const vmm = recordedProcess(ctx, row.id, VMM_ROLE);
   const runtimeDir = runtimeDirectory(ctx, row.id);
-  if (runtimeDir === undefined || vmmProcess?.process === undefined) {
+  if (runtimeDir === undefined || vmm === undefined) {
     throw new SmolVMError("INTERNAL", `VM "${row.id}" runs without a VMM on record`);
   }
   try {
@@ -133,7 +134,7 @@ async function copyInto(
   const address = { vmId: row.id, backend: vm.backend, runtimeDir };
   phases.end("prepare");
   const source = {
-    pid: vmmProcess.process.pid,
+    pid: vmm.pid,
     runtimeDir,
     memSizeMib: vm.memSizeMib,
     memoryBasePath: vm.memoryBasePath ?? undefined,

@@ -6,14 +6,14 @@ import type { EgressPolicy } from "../network/egress-policy.js";
 import type { VmRow } from "../storage/vm-store.js";
 import { CLAIM_TIMEOUT_MS, changeVm, findVm } from "./claim.js";
 import type { VmContext } from "./context.js";
-import { isLive } from "./lifecycle.js";
-import { closeNetwork, enforceOnRecord, REPAIR_TIMEOUT_MS, restartGuard } from "./live-network.js";
+import { closeNetwork, enforceOnRecord, REPAIR_TIMEOUT_MS } from "./live-network.js";
 import { liveProcess } from "./live-process.js";
 import { checkEgress } from "./network-config.js";
 import { requireNetwork } from "./require-network.js";
-import { NETWORK_ROLE, runtimeDirectory } from "./resources.js";
-import { isTapInForce, mendTap } from "./start-tap.js";
+import { NETWORK_ROLE } from "./resources.js";
+import { isTapInForce } from "./start-tap.js";
 import { decodeSpec, encodeSpec, type VmSpec } from "./vm-spec.js";
+import { replaceWarnings } from "./vm-warnings.js";
 
 /** Default bound of a change, in milliseconds. */
 const CHANGE_TIMEOUT_MS = 30_000;
@@ -67,47 +67,42 @@ async function replacePolicy(ctx: VmContext, row: VmRow, egress: EgressPolicy, d
  * Brings the network of a running VM back if its guard died, or somebody removed its rules. A failure is no reason to
  * refuse the guest itself: `info().warnings` says why it reaches nothing.
  */
-export async function reviveNetwork(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<void> {
+export async function reviveNetwork(
+  ctx: VmContext,
+  row: VmRow,
+  mode: VmSpec["networkMode"],
+  deadline: Deadline,
+): Promise<void> {
+  if (mode === "none") return;
+  const bound = deadline.atMost(REPAIR_TIMEOUT_MS);
   try {
-    if (await isWhole(ctx, row, deadline.atMost(REPAIR_TIMEOUT_MS))) return;
-    await changeVm(ctx, { vmId: row.id, verb: "network" }, deadline.atMost(REPAIR_TIMEOUT_MS), {
+    if (await isWhole(ctx, row, mode, bound)) return;
+    await changeVm(ctx, { vmId: row.id, verb: "network" }, bound, {
       work: async (claimed) => {
-        await revive(ctx, claimed, deadline.atMost(REPAIR_TIMEOUT_MS));
+        // Another program may have been faster: then this changes nothing.
+        await enforceOnRecord(ctx, claimed, decodeSpec(claimed.id, claimed.spec), bound);
+        replaceWarnings(ctx, claimed.id, WARNING, []);
         return { end: steady(claimed), value: undefined };
       },
     });
   } catch (error) {
     if (deadline.isAborted) throw error;
-    setWarning(ctx, row.id, [`${WARNING}${(error as Error).message}`]);
+    replaceWarnings(ctx, row.id, WARNING, [(error as Error).message]);
   }
 }
 
-async function isWhole(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<boolean> {
-  const { networkMode } = decodeSpec(row.id, row.spec);
-  if (networkMode === "none") return true;
-  if ((await liveProcess(ctx, row.id, NETWORK_ROLE)) === undefined) return false;
-  return networkMode === "user" || !ctx.tapChecks.isDue(row.id) || (await isTapInForce(ctx, row.id, deadline));
-}
-
-async function revive(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<void> {
-  const runtimeDir = runtimeDirectory(ctx, row.id);
-  if (!isLive(row.status) || runtimeDir === undefined) return;
-  const spec = decodeSpec(row.id, row.spec);
-  const network = { vmId: row.id, spec, runtimeDir, deadline };
-  if (spec.networkMode === "tap") await mendTap(ctx, network);
-  // Looked at again under the claim: another program may have been faster.
-  if ((await liveProcess(ctx, row.id, NETWORK_ROLE)) === undefined) await restartGuard(ctx, network);
-  setWarning(ctx, row.id, []);
+async function isWhole(
+  ctx: VmContext,
+  { id }: VmRow,
+  mode: VmSpec["networkMode"],
+  deadline: Deadline,
+): Promise<boolean> {
+  if ((await liveProcess(ctx, id, NETWORK_ROLE)) === undefined) return false;
+  return mode === "user" || !ctx.tapChecks.isDue(id) || (await isTapInForce(ctx, id, deadline));
 }
 
 /** Begins what `info().warnings` says of a network that could not be brought back. */
 const WARNING = "The network does not work: ";
-
-function setWarning(ctx: VmContext, vmId: string, warnings: readonly string[]): void {
-  const now = ctx.store.vms.find(vmId)?.warnings ?? [];
-  const others = now.filter((warning) => !warning.startsWith(WARNING));
-  if (others.length + warnings.length > 0 || now.length > 0) ctx.store.vms.setWarnings(vmId, [...others, ...warnings]);
-}
 
 function steady({ status, failure }: VmRow): Pick<VmRow, "status" | "failure"> {
   return { status, failure };

@@ -39,8 +39,9 @@ export async function guestConnection(
   // An open connection to a VM on record as running is all it takes: it closes when the VMM ends.
   const row = findVm(ctx, errand.vmId);
   const isSteady = row.status === "running" && row.move === undefined;
-  if (isSteady) await reviveNetwork(ctx, row, deadline);
-  const way = decodeSpec(row.id, row.spec).ssh === undefined ? "lane" : "ssh";
+  const { networkMode, ssh } = decodeSpec(row.id, row.spec);
+  if (isSteady) await reviveNetwork(ctx, row, networkMode, deadline);
+  const way = ssh === undefined ? "lane" : "ssh";
   const find = () => (isSteady ? ctx.channels.find(errand.vmId, way) : undefined);
   if (isSteady) await revivePorts(ctx, row, way === "ssh" && find() === undefined, deadline);
   const open = find(); // One over SSH ends with the process that served its port.

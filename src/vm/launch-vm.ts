@@ -7,7 +7,6 @@ import { Deadline } from "../base/deadline.js";
 import { Phases } from "../base/phases.js";
 import { configureGuest, type GuestSettings } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
-import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
 import { type Boot, bootError } from "./boot-error.js";
 import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
@@ -15,6 +14,7 @@ import { readEnvironment } from "./environment-file.js";
 import { guestMtu } from "./guest-mtu.js";
 import { startServices } from "./guest-services.js";
 import { helperPath } from "./helper-programs.js";
+import { recordProcess } from "./live-process.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
 import type { StartedNetwork } from "./network-start.js";
 import { HeldPorts } from "./ports/held-ports.js";
@@ -152,7 +152,7 @@ async function startHelpers(
     hasNetwork ? startNetwork(ctx, boot) : undefined,
     startLogKeeper(keeperPath, places),
   ]);
-  if (keeper.status === "fulfilled") await record(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.value.pid });
+  if (keeper.status === "fulfilled") await recordProcess(ctx, { vmId, role: LOG_KEEPER_ROLE, pid: keeper.value.pid });
   if (network.status === "rejected" || keeper.status === "rejected") {
     if (keeper.status === "fulfilled") keeper.value.handOver();
     if (network.status === "fulfilled") await network.value?.handOver().catch(() => {});
@@ -171,7 +171,7 @@ async function startVmm(
   },
 ): Promise<StartedVmm> {
   const vmm = await backendFor(spec.backend).start(parts.machine, parts.keeper, deadline);
-  const identity = await record(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
+  const identity = await recordProcess(ctx, { vmId, role: VMM_ROLE, pid: vmm.pid });
   if (identity !== undefined) parts.network?.follow(identity);
   return vmm;
 }
@@ -236,13 +236,4 @@ async function guestSettings(
     isCopy,
     isWarmedUp: spec.origin.kind === "template" && !isBusy,
   };
-}
-
-async function record(
-  ctx: VmContext,
-  started: { readonly vmId: string; readonly role: string; readonly pid: number },
-): Promise<ProcessIdentity | undefined> {
-  const identity = await identifyProcess(started.pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(started.vmId, started.role, identity);
-  return identity;
 }

@@ -7,7 +7,7 @@ import { Deadline } from "../base/deadline.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import { type ControlAnswer, controlCall } from "../host/control-call.js";
 import { endProcessGroup } from "../host/end-process.js";
-import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
+import type { ProcessIdentity } from "../host/process-identity.js";
 import { CONTROL_NAME, guardDirectory } from "../network/guard-process.js";
 import { readHostNetwork } from "../network/host-network.js";
 import { enforcedPolicy } from "../network/network-plan.js";
@@ -15,7 +15,7 @@ import { restartUserNetwork } from "../network/user-network.js";
 import type { VmRow } from "../storage/vm-store.js";
 import type { VmContext } from "./context.js";
 import { isLive } from "./lifecycle.js";
-import { liveProcess } from "./live-process.js";
+import { liveProcess, recordProcess } from "./live-process.js";
 import type { NetworkStart } from "./network-start.js";
 import { NETWORK_ROLE, runtimeDirectory, VMM_ROLE } from "./resources.js";
 import { userNetworkOptions } from "./start-network.js";
@@ -33,7 +33,7 @@ export const REPAIR_TIMEOUT_MS = 10_000;
  * @throws {UNSUPPORTED} when this host cannot enforce it; the old one is in force still.
  * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {TIMEOUT} {ABORTED}
  */
-export async function enforcePolicy(ctx: VmContext, network: NetworkStart): Promise<void> {
+async function enforcePolicy(ctx: VmContext, network: NetworkStart): Promise<void> {
   const { vmId, spec, deadline } = network;
   if (spec.networkMode === "none") return;
   if (spec.networkMode === "tap") await mendTap(ctx, network);
@@ -101,14 +101,13 @@ interface RestartedGuard {
 }
 
 /** Starts another guard for a VMM that runs, and waits until it works. */
-export async function restartGuard(ctx: VmContext, network: NetworkStart): Promise<void> {
+async function restartGuard(ctx: VmContext, network: NetworkStart): Promise<void> {
   const { vmId, spec } = network;
   const started: RestartedGuard =
     spec.networkMode === "tap"
       ? await restartTapGuard(ctx, network)
       : await restartUserNetwork(await userNetworkOptions(network));
-  const identity = await identifyProcess(started.pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(vmId, NETWORK_ROLE, identity);
+  await recordProcess(ctx, { vmId, role: NETWORK_ROLE, pid: started.pid });
   await started.ready;
   const vmm = await liveProcess(ctx, vmId, VMM_ROLE);
   if (vmm !== undefined) await started.follow?.(vmm);

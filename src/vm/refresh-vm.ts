@@ -11,6 +11,7 @@ import type { VmContext } from "./context.js";
 import { failureOf } from "./failure.js";
 import { isLive } from "./lifecycle.js";
 import { finishNetworkChange } from "./live-network.js";
+import { recordedProcess } from "./live-process.js";
 import { releaseRuntime } from "./release-runtime.js";
 import { removeVm } from "./remove-vm.js";
 import { runtimeDirectory, VMM_ROLE } from "./resources.js";
@@ -136,8 +137,8 @@ async function asMover(
 }
 
 async function hasLiveVmm(ctx: VmContext, vmId: string): Promise<boolean> {
-  const vmm = ctx.store.resources.list(vmId).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
-  return vmm?.process !== undefined && (await isRunning(vmm.process));
+  const vmm = recordedProcess(ctx, vmId, VMM_ROLE);
+  return vmm !== undefined && (await isRunning(vmm));
 }
 
 function hasRuntime(ctx: VmContext, vmId: string): boolean {

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { readLog } from "./console-log.js";
 
 /** Name of the log with refusals, in the VM's own directory; the guard bounds it. */
-export const REFUSALS_LOG = "refusals";
+const REFUSALS_LOG = "refusals";
 /** What is read of it, in bytes; the guard keeps no more. */
 const REFUSALS_LIMIT_BYTES = 1024 * 1024;
 

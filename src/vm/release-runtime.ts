@@ -8,6 +8,7 @@ import type { Resource } from "../storage/resource-store.js";
 import type { VmContext } from "./context.js";
 import { LOG_KEEPER_ROLE, PROGRAMS_BY_ROLE, TAP_RESOURCE, VMM_ROLE } from "./resources.js";
 import { removeRuntimeDirectory } from "./runtime-directory.js";
+import { tapOwner } from "./start-tap.js";
 
 /** How long the log keeper may take to write what is left after its VMM ended, in milliseconds. */
 const LAST_WORDS_MS = 1_000;
@@ -39,7 +40,7 @@ export async function releaseRuntime(ctx: VmContext, vmId: string, options: Rele
   if (graceMs > 0) await settleAll(vmms.map((resource) => end(resource, graceMs)));
   await settleAll([...(graceMs > 0 ? [] : vmms), ...others].map((resource) => end(resource, 0)));
   if (resources.some(({ kind }) => kind === TAP_RESOURCE.kind)) {
-    await ctx.taps().networks.tearDown({ stateDir: ctx.paths.stateDir, vmId }, Deadline.after(TAP_TIMEOUT_MS));
+    await ctx.taps().networks.tearDown(tapOwner(ctx, vmId), Deadline.after(TAP_TIMEOUT_MS));
     ctx.store.resources.forget(vmId, TAP_RESOURCE);
   }
   for (const name of runtimeDirs) {

@@ -3,12 +3,12 @@
 import type { Deadline } from "../base/deadline.js";
 import { fileError } from "../errors/file-error.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { identifyProcess } from "../host/process-identity.js";
 import { readHostNetwork } from "../network/host-network.js";
 import { planUserNetwork, type UserNetworkPlan } from "../network/network-plan.js";
 import { startUserNetwork } from "../network/user-network.js";
 import type { VmContext } from "./context.js";
 import { helperPath } from "./helper-programs.js";
+import { recordProcess } from "./live-process.js";
 import type { NetworkStart, StartedNetwork } from "./network-start.js";
 import { refusalsPath } from "./refusals.js";
 import { NETWORK_ROLE } from "./resources.js";
@@ -33,8 +33,7 @@ export async function startNetwork(ctx: VmContext, start: NetworkStart): Promise
 async function startUser(ctx: VmContext, start: NetworkStart): Promise<StartedNetwork> {
   const options = await userNetworkOptions(start);
   const { pid, socket, ready } = await startUserNetwork(options);
-  const identity = await identifyProcess(pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(start.vmId, NETWORK_ROLE, identity);
+  await recordProcess(ctx, { vmId: start.vmId, role: NETWORK_ROLE, pid });
   const { guest, warnings } = options.plan;
   return {
     device: { link: { kind: "socket", fd: socket.fd }, macAddress: guest.macAddress },

@@ -5,7 +5,8 @@ import { deferred } from "../base/deferred.js";
 import { SmolVMError } from "../errors/smolvm-error.js";
 import type { GuestInterface } from "../guest/configure.js";
 import { hasCapability } from "../host/capabilities.js";
-import { identifyProcess, type ProcessIdentity } from "../host/process-identity.js";
+import type { ProcessIdentity } from "../host/process-identity.js";
+import { egressRules } from "../network/egress-policy.js";
 import { type HostNetwork, readHostNetwork } from "../network/host-network.js";
 import { macAddressOf } from "../network/mac-address.js";
 import { type EnforcedPolicy, enforcedPolicy, warningsOf } from "../network/network-plan.js";
@@ -15,6 +16,7 @@ import { type StartedTapGuard, startTapGuard } from "../network/tap/tap-guard.js
 import type { TapOwner } from "../network/tap/tap-registry.js";
 import type { VmContext } from "./context.js";
 import { helperPath } from "./helper-programs.js";
+import { recordProcess } from "./live-process.js";
 import type { NetworkStart, StartedNetwork } from "./network-start.js";
 import { refusalsPath } from "./refusals.js";
 import { NETWORK_ROLE, TAP_RESOURCE } from "./resources.js";
@@ -63,8 +65,7 @@ async function startRecordedGuard(
   { addresses, policy }: { readonly addresses: TapAddresses; readonly policy: EnforcedPolicy },
 ): Promise<StartedTapGuard> {
   const guard = await startGuard(start, addresses, policy);
-  const identity = await identifyProcess(guard.pid);
-  if (identity !== undefined) ctx.store.resources.setProcess(start.vmId, NETWORK_ROLE, identity);
+  await recordProcess(ctx, { vmId: start.vmId, role: NETWORK_ROLE, pid: guard.pid });
   return guard;
 }
 
@@ -73,9 +74,8 @@ async function startRecordedGuard(
  *
  * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} The old rules hold.
  */
-export async function applyTapRules(ctx: VmContext, { vmId, spec, deadline }: NetworkStart): Promise<void> {
-  const policy = enforcedPolicy(spec.egress, await readHostNetwork());
-  await ctx.taps().networks.update(tapOwner(ctx, vmId), policy, deadline);
+async function applyTapRules(ctx: VmContext, { vmId, spec, deadline }: NetworkStart): Promise<void> {
+  await ctx.taps().networks.update(tapOwner(ctx, vmId), egressRules(spec.egress), deadline);
 }
 
 /** Starts another guard for a device that is there. */

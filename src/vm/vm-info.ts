@@ -3,6 +3,7 @@
 import type { EgressPolicy } from "../network/egress-policy.js";
 import type { VmFailure, VmRow, VmStatus, VmTransition } from "../storage/vm-store.js";
 import type { VmContext } from "./context.js";
+import { recordedProcess } from "./live-process.js";
 import { userPorts } from "./ports/user-ports.js";
 import { VMM_ROLE } from "./resources.js";
 import { decodeSpec, type VmOrigin } from "./vm-spec.js";
@@ -51,7 +52,6 @@ const MIB_BYTES = 1024 * 1024;
 
 export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
   const spec = decodeSpec(row.id, row.spec);
-  const vmm = ctx.store.resources.list(row.id).find(({ kind, name }) => kind === "process" && name === VMM_ROLE);
   return {
     vmId: row.id,
     status: row.status,
@@ -77,7 +77,7 @@ export function vmInfo(ctx: VmContext, row: VmRow): VMInfo {
     })),
     mounts: spec.mounts,
     ssh: spec.ssh === undefined ? null : { host: spec.ssh.hostAddress, port: spec.ssh.hostPort },
-    pid: vmm?.process?.pid ?? null,
+    pid: recordedProcess(ctx, row.id, VMM_ROLE)?.pid ?? null,
     createdAt: new Date(row.createdAtMs).toISOString(),
     updatedAt: new Date(row.updatedAtMs).toISOString(),
   };

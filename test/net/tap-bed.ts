@@ -8,15 +8,9 @@ import { join } from "node:path";
 import { type CompiledRooms, compileRooms } from "../support/compiled-rooms.js";
 import type { Internet } from "../support/internet.js";
 import type { Guest } from "../support/internet-guest.js";
-import {
-  type Facts,
-  NetServer,
-  type Outcome,
-  type Packet,
-  type Probe,
-  type Service,
-} from "../support/internet-tool.js";
+import { NetServer, type Packet, type Service } from "../support/internet-tool.js";
 import { LineChild } from "../support/line-child.js";
+import { ToolUser } from "../support/tool-user.js";
 import { runTool } from "./run-tool.js";
 
 const FIXTURES = join(import.meta.dirname, "../fixtures");
@@ -165,7 +159,7 @@ export function macOf(vmId: string): string {
 let namespaces = 0;
 
 /** A guest that is a namespace: what tests need of a VM's root, under the same names. */
-export class NamespaceGuest implements AsyncDisposable {
+export class NamespaceGuest extends ToolUser implements AsyncDisposable {
   readonly addresses: Addresses;
   readonly namespace: string;
   readonly mac: string;
@@ -174,6 +168,7 @@ export class NamespaceGuest implements AsyncDisposable {
   readonly #servers: NetServer[] = [];
 
   private constructor(addresses: Addresses, mac: string, parts: { namespace: string; pump: LineChild; tool: string }) {
+    super();
     this.addresses = addresses;
     this.mac = mac;
     this.namespace = parts.namespace;
@@ -200,27 +195,6 @@ export class NamespaceGuest implements AsyncDisposable {
   /** Runs a line of shell that must work. @returns Its stdout. */
   sh(line: string): Promise<string> {
     return Promise.resolve(execFileSync("ip", [...this.#inside, "sh", "-ec", line], { encoding: "utf8" }).trim());
-  }
-
-  client(probes: readonly Probe[]): Promise<Outcome[]> {
-    return this.#tool("client", probes);
-  }
-
-  async try(probe: Probe): Promise<Outcome> {
-    return (await this.client([probe]))[0]!;
-  }
-
-  frames(
-    device: string,
-    frames: readonly Uint8Array[],
-    watchMs: number,
-  ): Promise<{ sent: number; failed: string[]; received: Packet[] }> {
-    const hex = frames.map((frame) => Buffer.from(frame).toString("hex"));
-    return this.#tool("frames", { device, frames: hex, watchMs });
-  }
-
-  facts(): Promise<Facts> {
-    return this.#tool("facts", {});
   }
 
   async serve(services: readonly Service[]): Promise<NetServer> {
@@ -250,7 +224,7 @@ export class NamespaceGuest implements AsyncDisposable {
     return ["netns", "exec", this.namespace];
   }
 
-  #tool<T>(command: string, argument: unknown): Promise<T> {
+  protected tool<T>(command: string, argument: unknown): Promise<T> {
     const argv = [...this.#inside, this.#toolPath, command, "-"];
     return runTool<T>(["ip", ...argv], JSON.stringify(argument));
   }

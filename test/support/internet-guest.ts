@@ -3,9 +3,10 @@
 
 import { join } from "node:path";
 import type { Internet } from "./internet.js";
-import type { Facts, Outcome, Packet, Probe, Service, Zone } from "./internet-tool.js";
+import type { Packet, Service, Zone } from "./internet-tool.js";
 import { LineChild } from "./line-child.js";
 import type { CommandOptions, CommandResult, VMConfig } from "./smolvm.js";
+import { ToolUser } from "./tool-user.js";
 import { eventually } from "./wait.js";
 
 const SCRIPT = join(import.meta.dirname, "../fixtures/internet-program.mjs");
@@ -60,12 +61,13 @@ export class HostProgram implements AsyncDisposable {
 }
 
 /** One VM, and its hostile root. */
-export class Guest {
+export class Guest extends ToolUser {
   readonly vmId: string;
   readonly #program: HostProgram;
   readonly #internet: Internet;
 
   constructor(vmId: string, program: HostProgram, internet: Internet) {
+    super();
     this.vmId = vmId;
     this.#program = program;
     this.#internet = internet;
@@ -92,30 +94,6 @@ export class Guest {
     return (await this.call<CommandResult>("run", line, { check: true })).output;
   }
 
-  /** Tries all at once, as ordinary clients. */
-  client(probes: readonly Probe[]): Promise<Outcome[]> {
-    return this.#tool("client", probes);
-  }
-
-  /** Tries one thing. */
-  async try(probe: Probe): Promise<Outcome> {
-    return (await this.client([probe]))[0]!;
-  }
-
-  /** Sends whole Ethernet frames. @returns What came in until `watchMs` after. */
-  frames(
-    device: string,
-    frames: readonly Uint8Array[],
-    watchMs: number,
-  ): Promise<{ sent: number; failed: string[]; received: Packet[] }> {
-    const hex = frames.map((frame) => Buffer.from(frame).toString("hex"));
-    return this.#tool("frames", { device, frames: hex, watchMs });
-  }
-
-  facts(): Promise<Facts> {
-    return this.#tool("facts", {});
-  }
-
   /** Moves bytes for a while. */
   perf(options: {
     address: string;
@@ -124,7 +102,7 @@ export class Guest {
     ms: number;
     streams?: number;
   }): Promise<{ bytes: number; seconds: number; mbps: number }> {
-    return this.#tool("perf", options);
+    return this.tool("perf", options);
   }
 
   /** Serves in the guest until it ends. */
@@ -158,7 +136,7 @@ export class Guest {
     await eventually(async () => ((await this.sh(`cat ${path} || true`)).includes("ready") ? true : undefined));
   }
 
-  async #tool<T>(command: string, argument: unknown): Promise<T> {
+  protected async tool<T>(command: string, argument: unknown): Promise<T> {
     const options = { stdin: JSON.stringify(argument), check: true };
     const result = await this.exec([TOOL, command, "-"], options);
     return JSON.parse(result.stdout) as T;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect } from "vitest";
 import type { Vm } from "./smolvm.js";
-import { type TestState, withDatabase } from "./state.js";
+import { processesAbout, type TestState, withDatabase } from "./state.js";
 import { eventually } from "./wait.js";
 
 export const LOOPBACK = "127.0.0.1";
@@ -105,4 +105,9 @@ export const plain = (ports: Awaited<ReturnType<Vm["ports"]>>) =>
 export async function killPortd(state: Pick<TestState, "databasePath">, vm: Vm, port: number): Promise<void> {
   process.kill(portd(state, vm), "SIGKILL");
   await eventually(async () => ((await refused(port)) === "ECONNREFUSED" ? true : undefined));
+}
+
+/** The processes that serve ports of a state directory's VMs, one line each. */
+export function portdsOf({ runtimeDir }: Pick<TestState, "runtimeDir">): string[] {
+  return processesAbout(runtimeDir).filter((line) => /^\d+ \S*portd-/.test(line));
 }

@@ -13,17 +13,18 @@ import {
   listen,
   plain,
   portd,
+  portdsOf,
   refused,
   serve,
   works,
 } from "../support/ports.js";
 import { Program } from "../support/program.js";
 import { SmolVM, type Vm } from "../support/smolvm.js";
-import { expectNothingLeft, processesAbout, testState, withDatabase } from "../support/state.js";
+import { expectNothingLeft, testState, withDatabase } from "../support/state.js";
 import { eventually, rejection } from "../support/wait.js";
 
 const state = testState();
-const portds = () => processesAbout(state.runtimeDir).filter((line) => /^\d+ \S*portd-/.test(line));
+const portds = () => portdsOf(state);
 
 let vm: Vm;
 

@@ -17,6 +17,7 @@ import {
   listen,
   plain,
   portd,
+  portdsOf,
   refused,
   SIX,
   SOURCE,
@@ -26,13 +27,13 @@ import {
 } from "../support/ports.js";
 import { Program } from "../support/program.js";
 import { SmolVM, type Vm, VmManager } from "../support/smolvm.js";
-import { expectNothingLeft, processesAbout, testState } from "../support/state.js";
+import { expectNothingLeft, testState } from "../support/state.js";
 import { rejection } from "../support/wait.js";
 import { CLI_PATH } from "./cli-program.js";
 
 const state = testState();
 const BIG_BYTES = 24 * 1024 * 1024;
-const portds = () => processesAbout(state.runtimeDir).filter((line) => /^\d+ \S*portd-/.test(line));
+const portds = () => portdsOf(state);
 
 let vm: Vm;
 

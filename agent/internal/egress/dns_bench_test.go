@@ -12,15 +12,7 @@ import (
 // dnsServer is a resolver of the host, on loopback: answer makes a message of a question.
 func dnsServer(t testing.TB, answer func(network string, query []byte) []byte) netip.AddrPort {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := netip.MustParseAddrPort(udp.LocalAddr().String())
-	tcp, err := net.Listen("tcp", address.String())
-	if err != nil {
-		t.Skip("the port is not free for TCP: ", err)
-	}
+	udp, tcp := listenBoth(t)
 	t.Cleanup(func() { _ = udp.Close(); _ = tcp.Close() })
 	go func() {
 		buffer := make([]byte, 4096)
@@ -50,7 +42,27 @@ func dnsServer(t testing.TB, answer func(network string, query []byte) []byte) n
 			}()
 		})
 	}()
-	return address
+	return netip.MustParseAddrPort(udp.LocalAddr().String())
+}
+
+// listenBoth finds a port that is free for both protocols: what the kernel picks for one may be taken for the other.
+func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var err error
+	for attempt := 0; attempt < 100; attempt++ {
+		tcp, tcpErr := net.Listen("tcp", "127.0.0.1:0")
+		if tcpErr != nil {
+			t.Fatal(tcpErr)
+		}
+		udp, udpErr := net.ListenPacket("udp", tcp.Addr().String())
+		if udpErr == nil {
+			return udp, tcp
+		}
+		err = udpErr
+		_ = tcp.Close()
+	}
+	t.Fatal("no port is free for both protocols: ", err)
+	return nil, nil
 }
 
 func closedPort(t testing.TB) netip.AddrPort {

@@ -147,20 +147,29 @@ func (x *Exchange) ReadFrom(source io.Reader) (int64, error) {
 func (x *Exchange) await(channel uint8, n int) (int, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	room, err := x.awaitRoom(channel)
+	if err != nil {
+		return 0, err
+	}
+	if n > room {
+		n = room
+	}
+	x.credit[channel] -= uint64(n)
+	return n, nil
+}
+
+// awaitRoom waits for credit and returns how much of it there is, at most a frame's worth. The lock is held.
+func (x *Exchange) awaitRoom(channel uint8) (int, error) {
 	for x.credit[channel] == 0 && !x.over {
 		x.changed.Wait()
 	}
 	if x.over {
 		return 0, ErrCancelled
 	}
-	if n > maxChunk {
-		n = maxChunk
+	if x.credit[channel] > maxChunk {
+		return maxChunk, nil
 	}
-	if uint64(n) > x.credit[channel] {
-		n = int(x.credit[channel])
-	}
-	x.credit[channel] -= uint64(n)
-	return n, nil
+	return int(x.credit[channel]), nil
 }
 
 // handle takes a frame of the client.

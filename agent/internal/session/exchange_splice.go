@@ -89,16 +89,7 @@ func (x *Exchange) CloseWrite() error {
 func (x *Exchange) room(channel uint8) (int, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for x.credit[channel] == 0 && !x.over {
-		x.changed.Wait()
-	}
-	if x.over {
-		return 0, ErrCancelled
-	}
-	if x.credit[channel] > maxChunk {
-		return maxChunk, nil
-	}
-	return int(x.credit[channel]), nil
+	return x.awaitRoom(channel)
 }
 
 // spend takes credit that room has found.

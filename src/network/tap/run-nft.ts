@@ -26,18 +26,12 @@ export async function runNft(
   deadline: Deadline,
   { isTrial = false }: RunNftOptions = {},
 ): Promise<void> {
-  await runNftText(JSON.stringify({ nftables: commands }), deadline, isTrial ? ["-c"] : []);
-}
-
-/** Runs what libnftables can read, and gives what it prints as JSON. */
-export async function runNftText(text: string, deadline: Deadline, options: readonly string[] = []): Promise<string> {
-  const file = unlinkedFile(text);
+  const file = unlinkedFile(JSON.stringify({ nftables: commands }));
   try {
     // By way of our own descriptor: nft opens /dev/stdin by name, which is impossible for the socket pair that Node.js
     // makes of a pipe; and arguments could be read by every user.
-    const argv = ["nft", "-j", ...options, "-f", `/proc/${process.pid}/fd/${file}`];
-    const { stdout } = await runProgram(argv, { timeoutMs: deadline.remainingMs, signal: deadline.signal });
-    return stdout;
+    const argv = ["nft", "-j", ...(isTrial ? ["-c"] : []), "-f", `/proc/${process.pid}/fd/${file}`];
+    await runProgram(argv, { timeoutMs: deadline.remainingMs, signal: deadline.signal });
   } catch (error) {
     if (!isSmolVMError(error, "HOST_COMMAND_FAILED")) throw error;
     const stderr = String(error.details["stderr"] ?? "");

@@ -77,8 +77,8 @@ export async function startTapGuard(options: TapGuardOptions): Promise<StartedTa
   return { pid: guard.pid, ready, follow };
 }
 
-/** tapguard's argv. Pure. */
-export function tapGuardArgv({ guardPath, addresses }: Pick<TapGuardOptions, "guardPath" | "addresses">): string[] {
+/** tapguard's argv. */
+function tapGuardArgv({ guardPath, addresses }: Pick<TapGuardOptions, "guardPath" | "addresses">): string[] {
   const user = unprivilegedUser();
   return [
     guardPath,

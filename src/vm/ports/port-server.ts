@@ -2,10 +2,10 @@
 
 import { closeSync } from "node:fs";
 import { join } from "node:path";
-import type { Duplex, Readable } from "node:stream";
-import { SmolVMError } from "../../errors/smolvm-error.js";
+import type { Duplex } from "node:stream";
 import { foreignLogTail, openForeignLog } from "../../host/foreign-log.js";
 import { spawnProgram } from "../../host/process.js";
+import { type ReadyChild, watchReady } from "../../host/ready-child.js";
 import type { UserIds } from "../../network/unprivileged-user.js";
 
 /** Name of its control socket in its directory, which is its working directory: root's may be closed to it. */
@@ -15,10 +15,6 @@ const LOG_NAME = "ports.log";
 const LANE_FD = 3;
 const READY_FD = 4;
 const FIRST_PORT_FD = 5;
-/** What it writes once it takes connections and orders. */
-const READY_LINE = "ready\n";
-
-type Child = Awaited<ReturnType<typeof spawnProgram>>;
 
 /** What the child is started with. */
 export interface PortServerStart {
@@ -33,25 +29,8 @@ export interface PortServerStart {
   readonly listeners: readonly { readonly fd: number; readonly guestPort: number }[];
 }
 
-/** How it ended. */
-export interface PortServerEnd {
-  readonly exitCode: number | null;
-  readonly signal: NodeJS.Signals | null;
-  /** The last of what it wrote. */
-  readonly log: string;
-}
-
-/** A child that was started. It does not keep this program alive. */
-export interface PortServer {
-  readonly pid: number;
-  /** Resolves with `undefined` once every port is served, or with how it ended before that. Never rejects. */
-  readonly settled: Promise<PortServerEnd | undefined>;
-  /** Stops listening to it. */
-  forget(): void;
-}
-
 /** @throws {NETWORK_FAILED} when its log cannot be opened. @throws {HOST_UNSUPPORTED} {HOST_COMMAND_FAILED} {STORAGE_FAILED} */
-export async function startPortServer({ listeners, ...start }: PortServerStart): Promise<PortServer> {
+export async function startPortServer({ listeners, ...start }: PortServerStart): Promise<ReadyChild> {
   const { program, directory, lane, runAs } = start;
   const argv = [
     program,
@@ -60,7 +39,7 @@ export async function startPortServer({ listeners, ...start }: PortServerStart):
     ...listeners.flatMap(({ guestPort }, index) => ["-listener", `${FIRST_PORT_FD + index}:${guestPort}`]),
   ];
   try {
-    const logFd = openLog(directory);
+    const logFd = openForeignLog(join(directory, LOG_NAME), "port forwards");
     try {
       const child = await spawnProgram(argv, {
         stdio: ["ignore", "ignore", logFd, lane, "pipe", ...listeners.map(({ fd }) => fd)],
@@ -68,7 +47,7 @@ export async function startPortServer({ listeners, ...start }: PortServerStart):
         cwd: directory,
         env: {},
       });
-      return watch(child, directory);
+      return watchReady(child, READY_FD);
     } finally {
       closeSync(logFd);
     }
@@ -77,39 +56,7 @@ export async function startPortServer({ listeners, ...start }: PortServerStart):
   }
 }
 
-function openLog(directory: string): number {
-  try {
-    return openForeignLog(join(directory, LOG_NAME));
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code;
-    throw new SmolVMError("NETWORK_FAILED", `Cannot open the log of port forwards: ${reason}`, {
-      details: { directory, reason },
-      cause: error,
-    });
-  }
-}
-
-function watch(child: Child, directory: string): PortServer {
-  const pipe = child.stdio[READY_FD] as Readable & { unref(): void };
-  const ended = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
-    if (child.exitCode !== null || child.signalCode !== null) resolve();
-  });
-  const said = new Promise<boolean>((resolve) => {
-    pipe.on("error", () => {}); // "close" follows.
-    pipe.once("data", (data: Buffer) => resolve(data.toString("latin1") === READY_LINE));
-    pipe.once("close", () => resolve(false));
-  });
-  const end = async () => {
-    await ended;
-    return { exitCode: child.exitCode, signal: child.signalCode, log: await foreignLogTail(join(directory, LOG_NAME)) };
-  };
-  child.unref();
-  pipe.unref();
-  if (child.pid === undefined) throw new SmolVMError("INTERNAL", "A spawned program has no pid");
-  return {
-    pid: child.pid,
-    settled: said.then((isReady) => (isReady ? undefined : end())),
-    forget: () => void pipe.destroy(),
-  };
+/** The last of what it wrote. */
+export function portServerLog(directory: string): Promise<string> {
+  return foreignLogTail(join(directory, LOG_NAME));
 }

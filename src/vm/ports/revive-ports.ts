@@ -3,6 +3,7 @@
 import type { Deadline } from "../../base/deadline.js";
 import type { VmRow } from "../../storage/vm-store.js";
 import type { VmContext } from "../context.js";
+import { replaceWarnings } from "../vm-warnings.js";
 import { ensurePorts, servePorts } from "./ensure-ports.js";
 
 /** How long it may take, in milliseconds: whoever comes wants something else. */
@@ -20,18 +21,9 @@ export async function revivePorts(ctx: VmContext, row: VmRow, isNeeded: boolean,
     const bound = deadline.atMost(REVIVE_TIMEOUT_MS);
     if (isNeeded) await ensurePorts(ctx, row.id, bound);
     else await servePorts(ctx, row.id, [], bound);
-    if (row.warnings.some(isAboutPorts)) setWarning(ctx, row, []);
+    replaceWarnings(ctx, row.id, WARNING, []);
   } catch (error) {
     if (isNeeded || deadline.isAborted) throw error;
-    setWarning(ctx, row, [`${WARNING}${(error as Error).message}`]);
+    replaceWarnings(ctx, row.id, WARNING, [(error as Error).message]);
   }
-}
-
-function isAboutPorts(warning: string): boolean {
-  return warning.startsWith(WARNING);
-}
-
-function setWarning(ctx: VmContext, row: VmRow, warnings: readonly string[]): void {
-  const now = ctx.store.vms.find(row.id)?.warnings ?? [];
-  ctx.store.vms.setWarnings(row.id, [...now.filter((warning) => !isAboutPorts(warning)), ...warnings]);
 }

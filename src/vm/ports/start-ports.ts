@@ -11,6 +11,7 @@ import { waitError } from "../../errors/wait-errors.js";
 import { endProcessGroup } from "../../host/end-process.js";
 import { findProcesses } from "../../host/find-processes.js";
 import { identifyProcess } from "../../host/process-identity.js";
+import type { ChildEnd, ReadyChild } from "../../host/ready-child.js";
 import { unprivilegedUser } from "../../network/unprivileged-user.js";
 import type { LaneLease } from "../../storage/lane-store.js";
 import type { VmContext } from "../context.js";
@@ -19,7 +20,7 @@ import { leaseLane } from "../lease-lane.js";
 import { PORTS_ROLE, PROGRAMS_BY_ROLE } from "../resources.js";
 import type { VmSpec } from "../vm-spec.js";
 import type { HeldPorts } from "./held-ports.js";
-import { CONTROL_NAME, type PortServer, type PortServerEnd, startPortServer } from "./port-server.js";
+import { CONTROL_NAME, portServerLog, startPortServer } from "./port-server.js";
 import { isUnlistenable, type UnservedPort } from "./unserved-ports.js";
 
 /** Bound of the connection to a guest that has answered already, in milliseconds. */
@@ -78,8 +79,8 @@ export async function startPorts(ctx: VmContext, start: PortsStart, held: HeldPo
 /** Puts it on record, and waits until it serves. */
 async function introduce(
   ctx: VmContext,
-  { vmId, deadline }: PortsStart,
-  { server, lease }: { readonly server: PortServer; readonly lease: LaneLease },
+  { vmId, runtimeDir, deadline }: PortsStart,
+  { server, lease }: { readonly server: ReadyChild; readonly lease: LaneLease },
 ): Promise<void> {
   const identity = await identifyProcess(server.pid);
   try {
@@ -93,7 +94,9 @@ async function introduce(
     const end = await within(server.settled, bound, () => {
       throw waitError(`Start of the port forwards of VM "${vmId}"`, bound);
     });
-    if (end !== undefined) throw serverFailed(vmId, end);
+    if (end !== undefined) {
+      throw serverFailed(vmId, { ...end, log: await portServerLog(portsDirectory(runtimeDir)) });
+    }
   } catch (error) {
     if (identity !== undefined) {
       await endProcessGroup(identity);
@@ -157,7 +160,7 @@ function makeDirectory(runtimeDir: string): string {
   return path;
 }
 
-function serverFailed(vmId: string, end: PortServerEnd): SmolVMError {
+function serverFailed(vmId: string, end: ChildEnd & { readonly log: string }): SmolVMError {
   const how = end.signal === null ? `exited with ${end.exitCode}` : `was killed by ${end.signal}`;
   const last = end.log.trimEnd().split("\n").pop() ?? "";
   return new SmolVMError("NETWORK_FAILED", `Cannot forward ports to VM "${vmId}": portd ${how}: ${last}`, {
