@@ -14,7 +14,10 @@ export interface StartedNetwork {
   readonly warnings: readonly string[];
   /** To be called once the VMM was started, or was not. Resolves when all processes are on record. Does not reject. */
   handOver(): Promise<unknown>;
-  /** To be called with the VMM's identity as soon as it is on record; before that a TAP network is not ready. */
+  /**
+   * To be called with the VMM's identity as soon as it is on record, and before `handOver`. A TAP network is closed until
+   * then.
+   */
   follow(vmm: ProcessIdentity): void;
   /**
    * Resolves when frames are carried; a VM counts as running only then. Rejects with HOST_UNSUPPORTED, NETWORK_FAILED,

@@ -27,7 +27,8 @@ export function tapOwner(ctx: VmContext, vmId: string): TapOwner {
 }
 
 /**
- * Makes the device, puts the rules in force and starts the guard. The VMM may be started when this returns.
+ * Makes the device. The VMM may be started when this returns; rules and guard follow, and the device is down until the
+ * rules are in force.
  *
  * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} What was made is on record.
  */
@@ -40,21 +41,27 @@ export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Prom
   ctx.store.resources.plan(vmId, [TAP_RESOURCE]);
   const request = { macAddress, policy, rateLimitMbps: spec.rateLimitMbps ?? undefined, hostNetworks: host.networks };
   const owner = { owner: tapOwner(ctx, vmId), ownerUid: process.getuid?.() ?? 0 };
-  const addresses = await ctx.taps().networks.setUp({ ...request, ...owner }, deadline);
-  // Rules and device are there. The guard only answers what the guest asks, so the VMM need not wait for it.
-  const guard = startRecordedGuard(ctx, start, { addresses, policy });
+  const { addresses, open } = await ctx.taps().networks.begin({ ...request, ...owner }, deadline);
+  // Rules and guard are there long before the guest's first packet, but a VMM that starts needs the processors more.
   const followed = deferred<ProcessIdentity>();
-  const ready = guard.then(async ({ ready, follow }) => {
+  const guard = followed.promise.then(open).then(() => startRecordedGuard(ctx, start, { addresses, policy }));
+  let recorded: Promise<unknown> | undefined;
+  const ready = followed.promise.then(async (vmm) => {
+    const { ready, follow } = await guard;
     await ready;
-    await follow(await followed.promise);
+    await follow(vmm);
+    ctx.tapChecks.made(vmId);
   });
   ready.catch(() => {}); // Whoever does not wait for it yet may do so later.
   return {
     device: { link: { kind: "tap", device: addresses.device }, macAddress },
     guest: guestOf(addresses, macAddress, host),
     warnings: warningsOf(policy),
-    handOver: () => guard.catch(() => {}),
-    follow: followed.resolve,
+    handOver: async () => recorded,
+    follow: (vmm) => {
+      recorded = guard.catch(() => {});
+      followed.resolve(vmm);
+    },
     ready,
   };
 }

@@ -14,4 +14,9 @@ export class TapChecks {
     this.#lastMs.set(vmId, now);
     return true;
   }
+
+  /** This program has just made the network. */
+  made(vmId: string): void {
+    this.#lastMs.set(vmId, performance.now());
+  }
 }

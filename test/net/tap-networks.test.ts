@@ -86,6 +86,20 @@ describe.skipIf(reason !== undefined)("TAP networks", () => {
     expect(tap.nft("list", "ruleset")).not.toContain("smolvm");
   });
 
+  it("that have only begun are closed and have no rules, and leave nothing either", async () => {
+    const { device } = await tap.call<Addresses>("begin", tap.request("a"));
+    const isUp = () =>
+      (JSON.parse(internet.ip("-j", "link", "show", "dev", device))[0].flags as string[]).includes("UP");
+    expect([isUp(), await inForce("a")]).toEqual([false, false]);
+    await tap.call("openBegun");
+    expect([isUp(), await inForce("a")]).toEqual([true, true]);
+    await tap.call("begin", tap.request("a", { policy: OFF }));
+    expect(isUp()).toBe(false);
+    await tap.call("tearDown", tap.owner("a"));
+    await tap.call("settled");
+    expect([devices(), await tap.call("held"), await tap.call("ended")]).toEqual([[], [], []]);
+  });
+
   it("are removed as often as one likes, whatever has gone already", async () => {
     await tap.call("tearDown", tap.owner("a"));
     const { device, index } = await tap.setUp("a");

@@ -49,6 +49,14 @@ func (m *Machine) configure(payload []byte) (func() session.Result, error) {
 
 // apply does all that it can; what fails becomes a warning, never the end of the rest.
 func (m *Machine) apply(s *settings) {
+	// Beside all else: on a second processor the one costs nothing while the other is done. It draws no random numbers.
+	connected := make(chan struct{})
+	go func() {
+		defer close(connected)
+		if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
+			m.Network.apply(s)
+		}
+	}()
 	// Entropy first: what comes after may already draw random numbers.
 	if len(s.entropy) > 0 {
 		s.warn("add entropy", addEntropy(m.Identity.random, s.entropy))
@@ -63,14 +71,6 @@ func (m *Machine) apply(s *settings) {
 		s.warn("raise the generation", m.Identity.generation.raise())
 		s.warn("renew the boot id", m.Identity.renewBootID())
 	}
-	// Beside the files: on a second processor the one costs nothing while the other is done.
-	connected := make(chan struct{})
-	go func() {
-		defer close(connected)
-		if len(s.addresses) > 0 || len(s.gateways) > 0 || s.mtu != 0 || s.mac != nil {
-			m.Network.apply(s)
-		}
-	}()
 	if s.environment != nil {
 		m.Starter.Environment.Set(s.environment)
 		if !s.isCopy {

@@ -9,6 +9,7 @@ import (
 type netlink struct {
 	fd       int
 	sequence uint32
+	buffer   []byte
 }
 
 const netlinkBuffer = 32 << 10
@@ -22,10 +23,8 @@ func openNetlink() (*netlink, error) {
 		_ = syscall.Close(fd)
 		return nil, err
 	}
-	return &netlink{fd: fd}, nil
+	return &netlink{fd: fd, buffer: make([]byte, netlinkBuffer)}, nil
 }
-
-func (n *netlink) close() { _ = syscall.Close(n.fd) }
 
 // request builds the body of a message: a fixed part, then attributes.
 type request struct{ body []byte }
@@ -67,16 +66,15 @@ func (n *netlink) exchange(kind, flags uint16, r *request, visit func(body []byt
 	if err := syscall.Sendto(n.fd, message, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return err
 	}
-	buffer := make([]byte, netlinkBuffer)
 	for {
-		got, _, err := syscall.Recvfrom(n.fd, buffer, 0)
+		got, _, err := syscall.Recvfrom(n.fd, n.buffer, 0)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if done, err := n.answer(buffer[:got], visit); done || err != nil {
+		if done, err := n.answer(n.buffer[:got], visit); done || err != nil {
 			return err
 		}
 	}

@@ -29,17 +29,22 @@ type Network struct {
 	isUp       bool
 	mtu        uint32
 	hasAddress bool
+
+	netlink *netlink // kept: a copy need not open its own
 }
 
 // apply sets up the interface. The addresses given are the whole set: a clone must not keep those of the machine that
 // it was copied from.
 func (w *Network) apply(s *settings) {
-	n, err := openNetlink()
-	if err != nil {
-		s.warn("set up the network", err)
-		return
+	if w.netlink == nil {
+		opened, err := openNetlink()
+		if err != nil {
+			s.warn("set up the network", err)
+			return
+		}
+		w.netlink = opened
 	}
-	defer n.close()
+	n := w.netlink
 	if w.index == 0 || !s.untouched && n.interfaceName(w.index) != w.name {
 		if w.name, w.index = firstInterface(); w.index == 0 {
 			s.warn("set up the network", errNoInterface)

@@ -3,7 +3,6 @@
 
 import { networkInterfaces } from "node:os";
 import { Deadline } from "../../base/deadline.js";
-import { settleAll } from "../../base/settle-all.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { addressesOf, rangeOf, type TapAddresses } from "./addresses.js";
 import { bringDown, bringUp, hasDevice, makeDevice, removeDevice } from "./device.js";
@@ -32,6 +31,20 @@ export interface TapRequest extends Omit<TapVm, "index"> {
   readonly hostNetworks: readonly string[];
 }
 
+/** A network whose device is there, and is down. */
+export interface ClosedTapNetwork {
+  readonly addresses: TapAddresses;
+  /**
+   * Puts the rules in force and brings the device up. To be called once, or not at all before {@link TapNetworks.tearDown}.
+   *
+   * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} Nothing is left then.
+   */
+  open(): Promise<void>;
+}
+
+/** A VM with a lease that is held. */
+type HeldVm = TapVm & Pick<TapRequest, "owner" | "ownerUid">;
+
 export class TapNetworks {
   readonly #registry: TapRegistry;
   readonly #rules: TapRules;
@@ -50,6 +63,17 @@ export class TapNetworks {
    * @throws {HOST_UNSUPPORTED} when a program is missing. @throws {BUSY} {TIMEOUT} {ABORTED}
    */
   async setUp(request: TapRequest, deadline: Deadline): Promise<TapAddresses> {
+    const { addresses, open } = await this.begin(request, deadline);
+    await open();
+    return addresses;
+  }
+
+  /**
+   * The first half of {@link setUp}: the device is there, with its address, and is down, so that nothing passes yet.
+   *
+   * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} as setUp does
+   */
+  async begin(request: TapRequest, deadline: Deadline): Promise<ClosedTapNetwork> {
     const { owner } = request;
     await this.tearDown(owner, deadline);
     const taken = takenRanges(request.hostNetworks, readRoutes());
@@ -59,13 +83,10 @@ export class TapNetworks {
         preferredIndex: request.preferredIndex,
         isUsable: (candidate) => !hasDevice(candidate) && !doRangesOverlap([rangeOf(candidate)], taken),
       });
-      try {
-        if (await this.#make({ ...request, index }, deadline)) return addressesOf(index);
-      } catch (error) {
-        this.#end({ index, owner });
-        throw error;
+      const vm = { ...request, index };
+      if (await this.#make(vm, deadline)) {
+        return { addresses: addressesOf(index), open: () => this.#open(vm, deadline) };
       }
-      this.#end({ index, owner });
     }
     throw new SmolVMError("NETWORK_FAILED", `Cannot make a TAP device: others have taken the names of ${ATTEMPTS}`, {
       details: { attempts: ATTEMPTS },
@@ -177,20 +198,27 @@ export class TapNetworks {
     return this.#rules.removeTables(deadline);
   }
 
-  /** The device is made while the rules are written, and comes up when they are in force. */
-  async #make(vm: TapVm & { readonly ownerUid: number }, deadline: Deadline): Promise<boolean> {
-    let isMade = false;
-    const making = makeDevice(vm, deadline).then((made) => {
-      isMade = made;
-    });
+  /** @returns False when others have a device of this name. The lease has ended then, as after a failure. */
+  async #make(vm: HeldVm, deadline: Deadline): Promise<boolean> {
     try {
-      await settleAll([this.#rules.add(vm, deadline), making]);
-      if (!isMade) return false;
+      if (await makeDevice(vm, deadline)) return true;
+    } catch (error) {
+      this.#end(vm);
+      throw error;
+    }
+    this.#end(vm);
+    return false;
+  }
+
+  /** Puts the rules in force and brings the device up, which is gone when that fails. */
+  async #open(vm: HeldVm, deadline: Deadline): Promise<void> {
+    try {
+      await this.#rules.add(vm, deadline);
       if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
       await bringUp(vm.index, deadline);
-      return true;
     } catch (error) {
-      if (isMade) await removeDevice(vm.index, Deadline.after(CLEANUP_MS)).catch(() => {});
+      await removeDevice(vm.index, Deadline.after(CLEANUP_MS)).catch(() => {});
+      this.#end(vm);
       throw error;
     }
   }
