@@ -55,7 +55,7 @@ func (w *Network) apply(s *settings) {
 		switchIPv6(w.name, "0")
 	}
 	if s.untouched && w.isUp && s.mac != nil && (s.mtu == 0 || s.mtu == w.mtu) {
-		s.warn("set the address of "+w.name, n.link(w.index, linkChange{mac: s.mac}))
+		s.warn("set the address of "+w.name, n.setHardwareAddress(w.name, s.mac))
 	} else {
 		s.warn("bring up "+w.name, n.linkUp(w.name, w.index, s))
 	}
@@ -170,6 +170,16 @@ func (n *netlink) hardwareAddress(name string) []byte {
 		return nil
 	}
 	return append([]byte(nil), r.value[2:8]...) // behind the family in struct sockaddr
+}
+
+// setHardwareAddress gives a running interface another MAC address, where the driver can. By RTM_NEWLINK the kernel would
+// go through much more code, which an emulator has to translate first.
+func (n *netlink) setHardwareAddress(name string, mac []byte) error {
+	var r interfaceRequest
+	copy(r.name[:len(r.name)-1], name)
+	binary.LittleEndian.PutUint16(r.value[:], syscall.ARPHRD_ETHER)
+	copy(r.value[2:], mac)
+	return ioctl(uintptr(n.fd), syscall.SIOCSIFHWADDR, unsafe.Pointer(&r))
 }
 
 func family(a netip.Addr) byte {
