@@ -52,6 +52,30 @@ test("another agent gives another initramfs", async () => {
   expect((await store.resolve("debian")).initrdPath).not.toBe(before.initrdPath);
 });
 
+test("an initramfs with another agent is renewed with this one's, which comes last; one with this one's stays", async () => {
+  await plantDebian();
+  const { initrdPath } = await store.resolve("debian");
+  expect(await store.renew(initrdPath)).toBe(initrdPath);
+  await writeFile(join(root, "agent"), "I am better");
+  const renewed = await store.renew(initrdPath);
+  expect(renewed).not.toBe(initrdPath);
+  expect(await readFile(renewed, "latin1")).toMatch(/^modules .*I am the agent.*TRAILER!!!.*I am better.*TRAILER!!!/s);
+  expect(await store.renew(renewed)).toBe(renewed);
+  expect(await store.renew(initrdPath)).toBe(renewed);
+});
+
+test("an initramfs that is gone or was changed is not renewed", async () => {
+  await plantDebian();
+  const { initrdPath } = await store.resolve("debian");
+  await writeFile(join(root, "agent"), "I am better");
+  await chmod(initrdPath, 0o644);
+  await writeFile(initrdPath, "evil");
+  const refused = { code: "IMAGE_FAILED", details: { path: initrdPath } };
+  await expect(store.renew(initrdPath)).rejects.toMatchObject(refused);
+  const gone = join(cacheDir, "initramfs", "gone", "initramfs.cpio");
+  await expect(store.renew(gone)).rejects.toMatchObject({ code: "IMAGE_FAILED" });
+});
+
 test("a changed initramfs is refused", async () => {
   await plantDebian();
   const { initrdPath } = await store.resolve("debian");

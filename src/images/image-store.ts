@@ -11,7 +11,7 @@ import { imagesLock, type LockImages, type WithLock } from "./image-lock.js";
 import { recipeFor } from "./image-name.js";
 import { ImageProvider, type OpenImage } from "./image-provider.js";
 import { type PruneResult, pruneCache, type RemovalContext, removeImage } from "./image-removal.js";
-import { provideInitramfs } from "./initramfs.js";
+import { provideInitramfs, renewInitramfs } from "./initramfs.js";
 import { checkMirror } from "./mirror.js";
 import type { IsInUse, RemovedEntry } from "./remove-unused.js";
 import { TemplateCatalogue } from "./template-catalogue.js";
@@ -129,6 +129,18 @@ export class ImageStore {
    */
   async verify(paths: readonly string[], options: WaitOptions = {}): Promise<void> {
     await verifyFiles(paths, this.#cache(Deadline.from(options, VERIFY_TIMEOUT_MS)));
+  }
+
+  /**
+   * An initramfs that {@link resolveBoot} of another version of this package gave, with the agent of this one.
+   *
+   * @returns Its own path when it has that already.
+   * @throws {IMAGE_FAILED} when it is gone or not what was recorded.
+   */
+  async renew(initrdPath: string, options: WaitOptions = {}): Promise<string> {
+    await this.verify([initrdPath], options);
+    const cache = this.#cache(Deadline.from(options, VERIFY_TIMEOUT_MS));
+    return renewInitramfs(initrdPath, this.#options.agentPath, cache);
   }
 
   /** Builds an image unless the cache has it. Throws as {@link resolve}. */

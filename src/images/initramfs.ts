@@ -46,6 +46,22 @@ export async function provideInitramfs(parts: InitramfsParts, cache: CacheContex
   }
 }
 
+/**
+ * The same initramfs with the agent of this package: itself, or one that has it besides the one in it, where what comes
+ * last counts. What else an initramfs was made of is not known any more when a VM starts again.
+ *
+ * @throws {IMAGE_FAILED}
+ */
+export async function renewInitramfs(path: string, agentPath: string, cache: CacheContext): Promise<string> {
+  try {
+    const own = ownPart(await readFile(agentPath));
+    if ((await readFile(path)).subarray(-own.length).equals(own)) return path;
+  } catch (error) {
+    throw asImageError(error, "renew the initramfs");
+  }
+  return provideInitramfs({ agentPath, userInitrdPath: path }, cache);
+}
+
 async function publishInitramfs(target: string, parts: InitramfsParts, cache: CacheContext): Promise<void> {
   const { cacheDir, programVersion, deadline } = cache;
   await withStaging(cacheDir, async (staging) => {
@@ -71,9 +87,13 @@ async function assemble({ agentPath, modulesPath, userInitrdPath }: InitramfsPar
     modulesPath === undefined ? Buffer.alloc(0) : readFile(modulesPath),
     readFile(agentPath),
   ]);
-  const own = cpioArchive([
+  return Buffer.concat([padToFour(user), padToFour(modules), ownPart(agent)]);
+}
+
+/** What comes last in every initramfs. */
+function ownPart(agent: Buffer): Buffer {
+  return cpioArchive([
     ...DIRECTORIES.map((name) => ({ type: "directory" as const, name })),
     { type: "file", name: "init", data: agent, executable: true },
   ]);
-  return Buffer.concat([padToFour(user), padToFour(modules), own]);
 }

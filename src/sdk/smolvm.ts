@@ -272,7 +272,7 @@ export class SmolVM implements AsyncDisposable {
    * @returns Where it is. The same `guestPort` and `hostPort` again give the same port.
    * @throws {PORT_IN_USE} when the host port is taken: never another one instead.
    * @throws {INVALID_CONFIG} naming the option. @throws {INVALID_STATE} when the VM does not run.
-   * @throws {NETWORK_FAILED} {BUSY} {STORAGE_FAILED} {TIMEOUT} {ABORTED}
+   * @throws {UNSUPPORTED} when an earlier SmolVM booted its guest. @throws {NETWORK_FAILED} {BUSY} {STORAGE_FAILED} {TIMEOUT} {ABORTED}
    * @example
    * const { hostPort, close } = await vm.expose(8000);
    * await fetch(`http://127.0.0.1:${hostPort}/`);
@@ -294,7 +294,8 @@ export class SmolVM implements AsyncDisposable {
    *
    * @param options `hostAddress`: the one that it listens on, default `"127.0.0.1"`.
    * @returns Whether it was one of the VM's.
-   * @throws {INVALID_CONFIG} also for the port of its SSH server. @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
+   * @throws {INVALID_CONFIG} also for the port of its SSH server. @throws {UNSUPPORTED} when an earlier SmolVM started the VM.
+   * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED}
    */
   async closePort(hostPort: number, options?: ClosePortOptions): Promise<boolean> {
     return this.#handle.made("close a port of").ports.close(this.vmId, hostPort, options);

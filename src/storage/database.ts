@@ -4,7 +4,7 @@ import { chmodSync, closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from "@photostructure/sqlite";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { type Schema, STATE_SCHEMA } from "./migrations.js";
+import { type Migration, type Schema, STATE_SCHEMA } from "./migrations.js";
 import { makeOwnDirectory } from "./own-directory.js";
 
 /** How long a statement waits for another process's transaction, in milliseconds. */
@@ -112,11 +112,21 @@ export class Database {
   #configure(path: string, migrations: Schema["migrations"]): void {
     this.#switchToWal();
     // NORMAL: a power cut may lose the last commits, never the file's integrity; a killed process loses nothing.
-    this.#db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;");
-    const readVersion = () => Number(this.get("PRAGMA user_version")?.user_version ?? 0);
-    if (readVersion() === migrations.length) return;
+    this.#db.exec("PRAGMA synchronous = NORMAL");
+    if (this.#version() !== migrations.length) this.#migrate(path, migrations);
+    this.#db.exec("PRAGMA foreign_keys = ON");
+  }
+
+  #version(): number {
+    return Number(this.get("PRAGMA user_version")?.user_version ?? 0);
+  }
+
+  /** In one transaction: the others find the schema that was there before, or the new one. */
+  #migrate(path: string, migrations: Schema["migrations"]): void {
+    // Else a table that is dropped takes along what refers to it. It cannot be switched within a transaction.
+    this.#db.exec("PRAGMA foreign_keys = OFF");
     this.transaction(() => {
-      const version = readVersion();
+      const version = this.#version();
       if (version > migrations.length) {
         throw new SmolVMError(
           "STORAGE_FAILED",
@@ -124,9 +134,26 @@ export class Database {
           { details: { path, version }, hint: "Update SmolVM, or choose another SMOLVM_STATE_DIR." },
         );
       }
-      for (const step of migrations.slice(version)) this.#db.exec(step);
-      this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
+      try {
+        for (const step of migrations.slice(version)) this.#takeStep(step);
+        this.#db.exec(`PRAGMA user_version = ${migrations.length}`);
+      } catch (error) {
+        if (version === 0) throw error; // There was nothing to bring along.
+        const text = `Cannot bring the database "${path}" from version ${version} to ${migrations.length}: ${messageOf(error)}`;
+        const hint = "It is as it was, for the SmolVM that made it. Choose another SMOLVM_STATE_DIR for this one.";
+        throw new SmolVMError("STORAGE_FAILED", text, { details: { path, version }, hint, cause: error });
+      }
     });
+  }
+
+  #takeStep(step: Migration): void {
+    const hasColumn = (table: string, column: string) =>
+      this.get("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", table, column) !== undefined;
+    this.#db.exec(typeof step === "string" ? step : step(hasColumn));
+    const orphan = this.get("PRAGMA foreign_key_check");
+    if (orphan === undefined) return;
+    const text = `a row of "${orphan["table"]}" refers to one of "${orphan["parent"]}" that is not there`;
+    throw new SmolVMError("STORAGE_FAILED", text);
   }
 
   /** The first switch of a new file fails at once while another process does the same: SQLite's own wait is not for it. */

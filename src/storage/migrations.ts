@@ -1,10 +1,13 @@
-// The schemas, as lists of steps. A step that has been released is never edited; a change is a new step.
+// The schemas, as lists of steps. A step that has landed is never edited; a change is a new step.
+
+/** SQL, or what makes it once it has looked at the database that is there. Foreign keys are not enforced meanwhile. */
+export type Migration = string | ((hasColumn: (table: string, column: string) => boolean) => string);
 
 /** A kind of database. Step N brings it from `user_version` N to N + 1. */
 export interface Schema {
   /** Name of the file in its directory. */
   readonly file: string;
-  readonly migrations: readonly string[];
+  readonly migrations: readonly Migration[];
 }
 
 const LOCKS = `
@@ -16,8 +19,31 @@ const LOCKS = `
   ) STRICT, WITHOUT ROWID;
 `;
 
+const KEEP_PORTS = "INSERT INTO new_ports SELECT id, vm_id, host_address, host_port, guest_port, origin FROM ports;";
+
+/** What older rows do not tell is in the VM's record: the order in which its ports were asked for, and its SSH server's. */
+const DERIVE_PORTS = `
+  WITH records AS (
+    SELECT id, created_at_ms, CASE WHEN json_valid(spec) THEN spec ELSE '{}' END AS spec FROM vms
+  )
+  INSERT INTO new_ports (vm_id, host_address, host_port, guest_port, origin)
+  SELECT port.vm_id, port.host_address, port.host_port, port.guest_port,
+         CASE WHEN record.spec ->> '$.ssh.hostAddress' = port.host_address
+               AND record.spec ->> '$.ssh.hostPort' = port.host_port THEN 'ssh' ELSE 'config' END
+  FROM ports AS port JOIN records AS record ON record.id = port.vm_id
+  ORDER BY record.created_at_ms, record.id,
+           (SELECT asked.key FROM json_each(record.spec, '$.ports') AS asked
+            WHERE asked.value ->> '$.hostAddress' = port.host_address
+              AND asked.value ->> '$.hostPort' = port.host_port) NULLS LAST,
+           port.host_address, port.host_port;
+`;
+
+/** Columns of `vms` that step 2 keeps: all. */
+const VM_COLUMNS = `id, status, spec, failure, warnings, guest_number, transition, mover_pid, mover_start, mover_boot,
+  keeper_pid, keeper_start, keeper_boot, created_at_ms, updated_at_ms`;
+
 /** What the state directory knows of its VMs. */
-const STATE_MIGRATIONS = [
+const STATE_MIGRATIONS: readonly Migration[] = [
   `
   CREATE TABLE vms (
     id             TEXT PRIMARY KEY,
@@ -27,7 +53,7 @@ const STATE_MIGRATIONS = [
     warnings       TEXT NOT NULL DEFAULT '[]',
     guest_number   INTEGER NOT NULL UNIQUE,
     transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'capturing',
-                                              'rewinding', 'networking', 'deleting')),
+                                              'rewinding', 'deleting')),
     mover_pid      INTEGER,
     mover_start    TEXT,
     mover_boot     TEXT,
@@ -60,14 +86,12 @@ const STATE_MIGRATIONS = [
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE ports (
-    id           INTEGER PRIMARY KEY,
-    vm_id        TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
     host_address TEXT NOT NULL,
     host_port    INTEGER NOT NULL,
+    vm_id        TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
     guest_port   INTEGER NOT NULL,
-    origin       TEXT NOT NULL CHECK (origin IN ('config', 'ssh', 'expose')),
-    UNIQUE (host_address, host_port)
-  ) STRICT;
+    PRIMARY KEY (host_address, host_port)
+  ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE verdicts (
     name           TEXT PRIMARY KEY,
@@ -95,6 +119,48 @@ const STATE_MIGRATIONS = [
     created_at_ms INTEGER NOT NULL,
     CHECK (is_complete = 1 OR maker_pid IS NOT NULL)
   ) STRICT;
+  `,
+  // A change of a VM's network, and ports that are listed in their order and tell why they are there. For a while step 1
+  // made such tables itself, under the same version: those only get the names that all have. Rebuilt by making new tables
+  // under other names (https://www.sqlite.org/lang_altertable.html#otheralter), as a CHECK cannot be replaced.
+  (hasColumn) => `
+  CREATE TABLE new_vms (
+    id             TEXT PRIMARY KEY,
+    status         TEXT NOT NULL CHECK (status IN ('created', 'running', 'paused', 'stopped', 'error')),
+    spec           TEXT NOT NULL,
+    failure        TEXT,
+    warnings       TEXT NOT NULL DEFAULT '[]',
+    guest_number   INTEGER NOT NULL UNIQUE,
+    transition     TEXT CHECK (transition IN ('creating', 'starting', 'stopping', 'pausing', 'resuming', 'capturing',
+                                              'rewinding', 'networking', 'deleting')),
+    mover_pid      INTEGER,
+    mover_start    TEXT,
+    mover_boot     TEXT,
+    keeper_pid     INTEGER,
+    keeper_start   TEXT,
+    keeper_boot    TEXT,
+    created_at_ms  INTEGER NOT NULL,
+    updated_at_ms  INTEGER NOT NULL,
+    CHECK ((transition IS NULL) = (mover_pid IS NULL))
+  ) STRICT;
+
+  CREATE TABLE new_ports (
+    id           INTEGER PRIMARY KEY,
+    vm_id        TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+    host_address TEXT NOT NULL,
+    host_port    INTEGER NOT NULL,
+    guest_port   INTEGER NOT NULL,
+    origin       TEXT NOT NULL CHECK (origin IN ('config', 'ssh', 'expose')),
+    UNIQUE (host_address, host_port)
+  ) STRICT;
+
+  INSERT INTO new_vms (${VM_COLUMNS}) SELECT ${VM_COLUMNS} FROM vms;
+  ${hasColumn("ports", "origin") ? KEEP_PORTS : DERIVE_PORTS}
+
+  DROP TABLE ports;
+  DROP TABLE vms;
+  ALTER TABLE new_vms RENAME TO vms;
+  ALTER TABLE new_ports RENAME TO ports;
   `,
 ];
 

@@ -6,6 +6,7 @@ import type { EgressPolicy } from "../network/egress-policy.js";
 import type { VmRow } from "../storage/vm-store.js";
 import { CLAIM_TIMEOUT_MS, changeVm, findVm } from "./claim.js";
 import type { VmContext } from "./context.js";
+import { isEarlierRun } from "./earlier-run.js";
 import { closeNetwork, enforceOnRecord, REPAIR_TIMEOUT_MS } from "./live-network.js";
 import { liveProcess } from "./live-process.js";
 import { checkEgress } from "./network-config.js";
@@ -52,6 +53,7 @@ export async function updateEgress(
 async function replacePolicy(ctx: VmContext, row: VmRow, egress: EgressPolicy, deadline: Deadline): Promise<void> {
   const old = decodeSpec(row.id, row.spec);
   const spec: VmSpec = { ...old, egress };
+  if (isEarlierRun(row)) return enforceOnRecord(ctx, row, spec, deadline); // Its record stays what it is known by.
   // First: whoever finds this program dead in between brings into force what is on record.
   ctx.store.vms.setSpec(row.id, encodeSpec(spec));
   try {

@@ -14,6 +14,7 @@ import { enforcedPolicy } from "../network/network-plan.js";
 import { restartUserNetwork } from "../network/user-network.js";
 import type { VmRow } from "../storage/vm-store.js";
 import type { VmContext } from "./context.js";
+import { earlierRun, isEarlierRun } from "./earlier-run.js";
 import { isLive } from "./lifecycle.js";
 import { liveProcess, recordProcess } from "./live-process.js";
 import type { NetworkStart } from "./network-start.js";
@@ -34,21 +35,29 @@ export const REPAIR_TIMEOUT_MS = 10_000;
  * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {TIMEOUT} {ABORTED}
  */
 async function enforcePolicy(ctx: VmContext, network: NetworkStart): Promise<void> {
-  const { vmId, spec, deadline } = network;
+  const { vmId, spec } = network;
   if (spec.networkMode === "none") return;
+  if ((await liveProcess(ctx, vmId, NETWORK_ROLE)) !== undefined && (await instructGuard(ctx, network))) return;
+  await restartGuard(ctx, network);
+  // Not before: the rules of a TAP device leave ports of the host to its guard.
   if (spec.networkMode === "tap") await mendTap(ctx, network);
-  if ((await liveProcess(ctx, vmId, NETWORK_ROLE)) === undefined) return restartGuard(ctx, network);
+}
+
+/** @returns False when the guard did not answer; it is ended then. */
+async function instructGuard(ctx: VmContext, network: NetworkStart): Promise<boolean> {
+  const { vmId, spec, deadline } = network;
+  if (spec.networkMode === "tap") await mendTap(ctx, network);
   const policy = enforcedPolicy(spec.egress, await readHostNetwork());
   const path = join(guardDirectory(network.runtimeDir), CONTROL_NAME);
   const answer = await controlCall(path, { op: "policy", policy }, deadline.atMost(ANSWER_LIMIT_MS)).catch((error) => {
     if (deadline.isAborted) throw error;
     return undefined;
   });
-  if (answer?.ok === true) return;
+  if (answer?.ok === true) return true;
   if (answer !== undefined) throw refused(vmId, answer);
   // A guest must not be able to keep the old policy by keeping the guard busy.
   await endGuard(ctx, vmId);
-  await restartGuard(ctx, network);
+  return false;
 }
 
 function refused(vmId: string, { code, message }: Extract<ControlAnswer, { ok: false }>): SmolVMError {
@@ -78,12 +87,24 @@ async function endGuard(ctx: VmContext, vmId: string): Promise<void> {
 /**
  * Brings what is on record into force for a VM that has a VMM.
  *
- * @throws As {@link enforcePolicy}.
+ * @throws As {@link enforcePolicy} and {@link requireEarlierGuard}.
  */
 export async function enforceOnRecord(ctx: VmContext, row: VmRow, spec: VmSpec, deadline: Deadline): Promise<void> {
   const runtimeDir = runtimeDirectory(ctx, row.id);
   if (!isLive(row.status) || runtimeDir === undefined) return;
+  if (isEarlierRun(row)) return requireEarlierGuard(ctx, row.id, spec);
   await enforcePolicy(ctx, { vmId: row.id, spec, runtimeDir, deadline });
+}
+
+/**
+ * The guard of an earlier SmolVM does one thing, as long as it lives: its VMM does not look for another one.
+ *
+ * @throws {UNSUPPORTED} when that is not what is wanted, or it is dead.
+ */
+async function requireEarlierGuard(ctx: VmContext, vmId: string, { networkMode, egress }: VmSpec): Promise<void> {
+  const isAlive = (await liveProcess(ctx, vmId, NETWORK_ROLE)) !== undefined;
+  if (networkMode === "none" || (isAlive && egress === "open")) return;
+  throw earlierRun(vmId, "change the network of");
 }
 
 /** After a program died in the middle of a change: what is on record is in force, or nothing is reached. */

@@ -86,6 +86,15 @@ export function decodeSpec(vmId: string, text: string): VmSpec {
   });
 }
 
+/**
+ * Whether the record tells what the guest may reach. Every start puts it there; one that does not was written by a SmolVM
+ * whose network programs take no orders, and they run as long as the VM does.
+ */
+export function hasPolicy(text: string): boolean {
+  const record = parseJson(text);
+  return typeof record === "object" && record !== null && "egress" in record;
+}
+
 /** @returns `undefined` for what is no JSON. */
 export function parseJson(text: string): unknown {
   try {

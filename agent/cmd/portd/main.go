@@ -81,6 +81,9 @@ func run(o options) error {
 		return fmt.Errorf("cannot speak to the guest: %w", err)
 	}
 	defer client.Close()
+	if err := ports.Supported(client); err != nil {
+		return err
+	}
 	server := ports.New(client)
 	defer server.CloseAll()
 	for i, listener := range listeners {

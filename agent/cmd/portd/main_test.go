@@ -52,6 +52,7 @@ type program struct {
 	port    int      // of the host, leads to the guest's
 	ready   *bufio.Reader
 	control string
+	words   strings.Builder // what it said on stderr, once it has ended
 }
 
 // start runs it. Without serve nobody answers over the lane.
@@ -70,10 +71,8 @@ func start(t *testing.T, guestPort int, serve bool, more ...string) *program {
 	p := &program{agent: os.NewFile(uintptr(pair[1]), "agent"), control: filepath.Join(dir, "control.sock")}
 	lane := os.NewFile(uintptr(pair[0]), "lane")
 	if serve {
-		go func() {
-			_ = session.Serve(p.agent, &session.Config{Exchanges: map[string]session.ExchangeOperation{
-				"net.connect": (&connect.Connector{}).Operation}, Log: func(s string) { t.Error(s) }})
-		}()
+		operations := map[string]session.ExchangeOperation{"net.connect": (&connect.Connector{}).Operation}
+		p.serve(t, operations)
 	}
 	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -92,7 +91,7 @@ func start(t *testing.T, guestPort int, serve bool, more ...string) *program {
 	p.command = exec.Command(os.Args[0], append([]string{"-lane-fd", "3", "-listener", fmt.Sprint("4:", guestPort), "-ready-fd", "5",
 		"-control", filepath.Base(p.control)}, more...)...)
 	p.command.Dir = dir
-	p.command.Stderr = os.Stderr
+	p.command.Stderr = io.MultiWriter(os.Stderr, &p.words)
 	p.command.Env = append(os.Environ(), asProgram+"=1")
 	p.command.ExtraFiles = []*os.File{lane, socket, told}
 	if err := p.command.Start(); err != nil {
@@ -108,6 +107,27 @@ func start(t *testing.T, guestPort int, serve bool, more ...string) *program {
 		_ = ready.Close()
 	})
 	return p
+}
+
+// serve is a guest that knows these operations.
+func (p *program) serve(t *testing.T, operations map[string]session.ExchangeOperation) {
+	go func() {
+		_ = session.Serve(p.agent, &session.Config{Exchanges: operations, Log: func(s string) { t.Error(s) }})
+	}()
+}
+
+func TestAnAgentThatDoesNotConnectIsToldAtTheStart(t *testing.T) {
+	p := start(t, 80, false)
+	p.serve(t, nil)
+	if line, err := p.ready.ReadString('\n'); err != io.EOF {
+		t.Errorf("ready: %q %v", line, err)
+	}
+	if code := p.ended(t); code == 0 {
+		t.Error("ended as if all were well")
+	}
+	if said := p.words.String(); !strings.Contains(said, "ENOSYS") {
+		t.Errorf("%q", said)
+	}
 }
 
 func (p *program) awaitReady(t *testing.T) {

@@ -6,6 +6,7 @@ import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
 import type { HostPort, PortForward } from "../../storage/port-store.js";
 import { changeVm, findVm } from "../claim.js";
 import type { VmContext } from "../context.js";
+import { earlierRun, isEarlierRun } from "../earlier-run.js";
 import { refreshVm } from "../refresh-vm.js";
 import { isSamePort, livePorts, openPorts, servePorts } from "./ensure-ports.js";
 import type { PortControl } from "./port-control.js";
@@ -29,6 +30,7 @@ const CHOICE_ATTEMPTS = 8;
  * @throws {PORT_IN_USE} when the host port is taken, by whomever; it says by which VM of this state directory, if any.
  * @throws {INVALID_CONFIG} for an address that this host does not have, or one port too many.
  * @throws {INVALID_STATE} when the VM does not run, naming the call that helps. @throws {VM_NOT_FOUND}
+ * @throws {UNSUPPORTED} when an earlier SmolVM started the VM, or booted what it goes on from.
  * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} {STORAGE_FAILED}
  */
 export async function exposePort(
@@ -57,6 +59,7 @@ export async function exposePort(
  *
  * @returns Whether there was such a forward.
  * @throws {INVALID_CONFIG} for that of the VM's SSH server. @throws {VM_NOT_FOUND}
+ * @throws {UNSUPPORTED} while what an earlier SmolVM started runs.
  * @throws {NETWORK_FAILED} {BUSY} {TIMEOUT} {ABORTED} {STORAGE_FAILED}
  */
 export async function closePort(
@@ -70,6 +73,7 @@ export async function closePort(
     work: async (row) => {
       const value = findClosable(ctx, vmId, port);
       if (value) {
+        if (isEarlierRun(row)) throw earlierRun(vmId, "close a port of");
         const control = await livePorts(ctx, row); // What becomes of the others is nobody's concern here.
         await control?.close(port, deadline);
         ctx.store.ports.release(vmId, port);

@@ -7,6 +7,7 @@ import type { HostPort, PortRow } from "../../storage/port-store.js";
 import type { VmRow } from "../../storage/vm-store.js";
 import { changeVm } from "../claim.js";
 import type { VmContext } from "../context.js";
+import { earlierRun, isEarlierRun } from "../earlier-run.js";
 import { isLive } from "../lifecycle.js";
 import { liveProcess } from "../live-process.js";
 import { PORTS_ROLE, runtimeDirectory } from "../resources.js";
@@ -57,6 +58,8 @@ export async function servePorts(
 
 async function areServed(ctx: VmContext, vmId: string, wanted: readonly HostPort[]): Promise<boolean> {
   if (ctx.store.ports.list(vmId).length === 0) return true;
+  const row = ctx.store.vms.find(vmId);
+  if (row !== undefined && isEarlierRun(row)) return true; // By its network's program, as long as that lives.
   if (isAnyUnserved(ctx, vmId, wanted)) return false;
   return (await liveProcess(ctx, vmId, PORTS_ROLE)) !== undefined;
 }
@@ -73,9 +76,10 @@ export interface OpenPorts {
  * A process that serves exactly what is on record, but for what cannot be listened on; started if need be. The caller
  * holds the claim of a running VM.
  *
- * @throws what {@link servePorts} throws.
+ * @throws {UNSUPPORTED} when an earlier SmolVM started the VM. @throws what {@link servePorts} throws.
  */
 export async function openPorts(ctx: VmContext, row: VmRow, deadline: Deadline): Promise<OpenPorts> {
+  if (isEarlierRun(row)) throw earlierRun(row.id, "expose a port of");
   const running = await livePorts(ctx, row);
   const opened =
     running === undefined

@@ -27,6 +27,8 @@ import { isUnlistenable, type UnservedPort } from "./unserved-ports.js";
 const DIAL_TIMEOUT_MS = 10_000;
 /** How long it may take until it serves every port; it gives the guest 10 s to answer. */
 const READY_TIMEOUT_MS = 15_000;
+/** Said by portd of a guest whose agent does not know how to connect to a port. */
+const UNKNOWN_OPERATION = "ENOSYS";
 const PORTS_RESOURCE = { kind: "process", name: PORTS_ROLE } as const;
 
 /** Of which VM, and for how long it may take. */
@@ -48,6 +50,7 @@ export function portControlPath(runtimeDir: string): string {
  * Starts it with all forwards on record, and returns when it serves them. An earlier one has ended, or its end is on
  * record. A failure leaves nothing.
  *
+ * @throws {UNSUPPORTED} when the agent in the guest is an earlier SmolVM's.
  * @param held Ports that are held already, if any; the others are listened on here. All are closed once it has them.
  * @throws {PORT_IN_USE} when one of them is taken. @throws {NETWORK_FAILED}
  * @throws {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} {STORAGE_FAILED}
@@ -163,6 +166,12 @@ function makeDirectory(runtimeDir: string): string {
 function serverFailed(vmId: string, end: ChildEnd & { readonly log: string }): SmolVMError {
   const how = end.signal === null ? `exited with ${end.exitCode}` : `was killed by ${end.signal}`;
   const last = end.log.trimEnd().split("\n").pop() ?? "";
+  if (last.includes(UNKNOWN_OPERATION)) {
+    return new SmolVMError("UNSUPPORTED", `Cannot forward ports to VM "${vmId}": an earlier SmolVM booted its guest`, {
+      details: { vmId },
+      hint: "Stop the VM and start it: what boots then has the agent of this SmolVM.",
+    });
+  }
   return new SmolVMError("NETWORK_FAILED", `Cannot forward ports to VM "${vmId}": portd ${how}: ${last}`, {
     details: { vmId, ...end },
   });
