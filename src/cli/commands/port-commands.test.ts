@@ -24,7 +24,11 @@ function library(vm: object = {}) {
 it("exposes a port and says where it is", async () => {
   const expose = vi.fn(async () => web);
   const setting = library({ expose });
-  expect(await cli("port expose box 80", setting)).toMatchObject({ exitCode: 0, stdout: "127.0.0.1:8080\n" });
+  expect(await cli("port expose box 80", setting)).toMatchObject({
+    exitCode: 0,
+    stdout: "127.0.0.1:8080 -> 80\n",
+    stderr: "",
+  });
   expect(expose).toHaveBeenLastCalledWith(80, { hostPort: undefined, hostAddress: undefined, ...SIGNAL });
   const { json } = await cli("port expose box 80 --host-port 8080 --host-address 0.0.0.0 --json", setting);
   expect(json()).toEqual({ ok: true, command: "port expose", exitCode: 0, data: plain(web), error: null });
@@ -64,6 +68,8 @@ it("lists the ports of one VM and of all", async () => {
     expect.stringMatching(/^box +127\.0\.0\.1:8080 +80$/),
     expect.stringMatching(/^box +0\.0\.0\.0:8081 +81$/),
   ]);
+  const none = library({ ports: async () => [] });
+  expect(await cli("port list box", none)).toMatchObject({ exitCode: 0, stdout: "VM  HOST  GUEST\n", stderr: "" });
   expect((await cli("port list box -q", setting)).stdout).toBe("127.0.0.1:8080\n0.0.0.0:8081\n");
   expect((await cli("port list box --json", setting)).json().data).toEqual([plain(web), plain(all)]);
   expect((await cli("port list --json", setting)).json().data).toEqual([plain(web)]);

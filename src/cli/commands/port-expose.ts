@@ -1,4 +1,4 @@
-// `smolvm port expose`: prints where the port is on this host.
+// `smolvm port expose`: prints where the port is on this host, and where it leads.
 
 import type { CommandModule } from "../command.js";
 import { wholeNumber } from "../options/values.js";
@@ -29,6 +29,6 @@ export const command: CommandModule<PortExposeOptions> = {
       hostAddress: exposed.hostAddress,
       hostPort: exposed.hostPort,
     };
-    return { data, text: portText(data) };
+    return { data, text: `${portText(data)} -> ${data.guestPort}` };
   },
 };
