@@ -2,7 +2,8 @@
 
 import { backendFor } from "../backends/registry.js";
 import type { Deadline, WaitOptions } from "../base/deadline.js";
-import { type DoctorReport, runDoctor } from "../host/doctor.js";
+import { type DoctorReport, HOST_CHECKS, runDoctor } from "../host/doctor.js";
+import { forwardCheck } from "../network/tap/forward-check.js";
 import { tryAccelerator } from "./choose-accelerator.js";
 import type { VmContext } from "./context.js";
 
@@ -21,6 +22,7 @@ export async function diagnoseHost(ctx: VmContext, options: WaitOptions = {}): P
   return runDoctor({
     ...options,
     paths: ctx.paths,
+    checks: HOST_CHECKS.flatMap((check) => (check.id === "nft" ? [check, forwardCheck] : [check])),
     hasDefaultImage,
     tryAccelerator: hasDefaultImage ? (deadline) => tryBest(ctx, deadline) : undefined,
   });
