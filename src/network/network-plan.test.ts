@@ -48,6 +48,11 @@ describe("planUserNetwork", () => {
       rateLimitMbps: 7,
     });
     // A policy may change while the guest runs; where it asks does not.
-    expect(planUserNetwork(vm, { egress: "off" }, host).guest).toEqual(plan.guest);
+    expect(planUserNetwork(vm, { egress: "off", rateLimitMbps: 7 }, host).guest).toEqual(plan.guest);
+  });
+
+  it("gives a slow network small frames", () => {
+    const mtus = [1, 15, 16, 500].map((rateLimitMbps) => planUserNetwork(vm, { rateLimitMbps }, host).guest.mtu);
+    expect(mtus).toEqual([1_500, 1_500, 65_520, 65_520]);
   });
 });

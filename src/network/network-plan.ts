@@ -50,7 +50,16 @@ export interface UserNetworkPlan {
 }
 
 /** passt's own default: TCP ends on the host, so a large MTU only saves the guest's time (passt(1), `--mtu`). */
-export const MTU_BYTES = 65_520;
+const MTU_BYTES = 65_520;
+/** Ethernet's, for slow networks. */
+const SLOW_MTU_BYTES = 1_500;
+/** Below it a large frame takes more than 33 ms, and everybody else waits for its end. Smaller ones cost 4 % in headers. */
+const SLOW_BELOW_MBPS = 16;
+
+/** The MTU of a guest's interface in mode "user", in bytes. */
+export function userMtu(rateLimitMbps: number | undefined): number {
+  return rateLimitMbps !== undefined && rateLimitMbps < SLOW_BELOW_MBPS ? SLOW_MTU_BYTES : MTU_BYTES;
+}
 
 /**
  * Plans the user network of one VM. The same VM on the same host always gets the same plan.
@@ -69,7 +78,7 @@ export function planUserNetwork(vm: NetworkOwner, request: NetworkRequest, host:
       gateways: [subnet.gateway],
       dnsServers: hasDns ? [subnet.dns] : [],
       dnsSearch: hasDns ? host.resolvConf.search : [],
-      mtu: MTU_BYTES,
+      mtu: userMtu(request.rateLimitMbps),
     },
     policy,
     rateLimitMbps: request.rateLimitMbps,

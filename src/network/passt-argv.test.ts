@@ -34,7 +34,7 @@ test("netguard's argv", () => {
   expect(guardArgv(plan, { ...options, runAs: { uid: 65_534, gid: 65_534 } }).join(" ")).toBe(
     "/lib/netguard -socket vmm.sock -control ctl.sock -policy-fd 3 -denials-fd 4 -ready-fd 5 -accept-timeout 60000ms " +
       "-runas 65534:65534 -mac 02:11:22:33:44:55 -address 10.187.0.16/18 -gateway 10.187.0.2 -dns 10.187.0.3 " +
-      `-rate-limit-mbps 20 -- ${passtArgv(plan).join(" ")}`,
+      `-rate-limit-mbps 20 -mtu 65520 -- ${passtArgv(plan).join(" ")}`,
   );
   const bare = guardArgv({ ...plan, guest: { ...plan.guest, dnsServers: [] }, rateLimitMbps: undefined }, options);
   expect(bare).not.toContain("-dns");

@@ -68,6 +68,7 @@ export function guardArgv(plan: UserNetworkPlan, options: GuardArgvOptions): str
     ...["-gateway", plan.guest.gateways[0] ?? ""],
     ...(dns === undefined ? [] : ["-dns", dns]),
     ...(plan.rateLimitMbps === undefined ? [] : ["-rate-limit-mbps", String(plan.rateLimitMbps)]),
+    ...["-mtu", String(plan.guest.mtu)],
     "--",
     ...passtArgv(plan),
   ];

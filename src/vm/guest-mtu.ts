@@ -1,11 +1,11 @@
 // The MTU of a guest's interface: a template is frozen with it, so that its clones need not change it.
 
-import { MTU_BYTES } from "../network/network-plan.js";
+import { userMtu } from "../network/network-plan.js";
 import { TAP_MTU_BYTES } from "../network/tap/addresses.js";
 import type { VmSpec } from "./vm-spec.js";
 
 /** In bytes; 0 without a network. */
-export function guestMtu({ networkMode }: Pick<VmSpec, "networkMode">): number {
+export function guestMtu({ networkMode, rateLimitMbps }: Pick<VmSpec, "networkMode" | "rateLimitMbps">): number {
   if (networkMode === "none") return 0;
-  return networkMode === "tap" ? TAP_MTU_BYTES : MTU_BYTES;
+  return networkMode === "tap" ? TAP_MTU_BYTES : userMtu(rateLimitMbps ?? undefined);
 }

@@ -4,7 +4,7 @@
 // are started again.
 //
 //	netguard -socket PATH -mac MAC -address CIDR -gateway IP [-dns IP] -policy-fd FD -control PATH [-denials-fd FD]
-//	         [-ready-fd FD] [-rate-limit-mbps N] [-runas UID:GID] [-names-passt] -- passt ARGS
+//	         [-ready-fd FD] [-rate-limit-mbps N] [-mtu BYTES] [-runas UID:GID] [-names-passt] -- passt ARGS
 //	netguard -probe-names [-runas UID:GID]
 //
 // The VMM listens on the socket, which gets its name once it was started; until then it is waited for. What its guest

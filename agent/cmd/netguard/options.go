@@ -19,6 +19,9 @@ const (
 	bytesPerMegabit = 1_000_000 / 8
 	// fastestMbps bounds the rate limit, far above what passt can do.
 	fastestMbps = 1_000_000
+	// smallestMTU is what every IPv4 host takes (RFC 791), and largestMTU passt's own.
+	smallestMTU = 576
+	largestMTU  = 65_520
 )
 
 type options struct {
@@ -53,6 +56,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.config.StartTimeout, "ready-timeout", 10*time.Second, "longest start of passt")
 	flags.DurationVar(&o.acceptTimeout, "accept-timeout", 60*time.Second, "longest wait for the VMM")
 	flags.Float64Var(&mbps, "rate-limit-mbps", 0, "`megabits` a second in each direction; 0 for no limit")
+	flags.IntVar(&o.config.MTU, "mtu", largestMTU, "`bytes` of the guest's interface")
 	flags.Func("mac", "guest's MAC `address`", func(text string) (err error) {
 		if o.config.MAC, err = net.ParseMAC(text); err == nil && len(o.config.MAC) != 6 {
 			err = errors.New("must have 6 bytes")
@@ -78,6 +82,9 @@ func parse(args []string) (options, error) {
 	}
 	if !(mbps >= 0 && mbps <= fastestMbps) {
 		return o, fmt.Errorf("-rate-limit-mbps must be from 0 to %d", fastestMbps)
+	}
+	if o.config.MTU < smallestMTU || o.config.MTU > largestMTU {
+		return o, fmt.Errorf("-mtu must be from %d to %d", smallestMTU, largestMTU)
 	}
 	o.config.RateLimit = int64(mbps * bytesPerMegabit)
 	o.config.Passt = flags.Args()

@@ -6,7 +6,7 @@ import (
 )
 
 const good = "-socket vmm.sock -control control.sock -mac 02:00:00:00:00:05 -address 10.187.0.16/18 -gateway 10.187.0.2 " +
-	"-dns 10.187.0.3 -policy-fd 3 -denials-fd 4 -ready-fd 5 -rate-limit-mbps 2.5 -runas 65534:65534"
+	"-dns 10.187.0.3 -policy-fd 3 -denials-fd 4 -ready-fd 5 -rate-limit-mbps 2.5 -mtu 1500 -runas 65534:65534"
 
 func TestOptions(t *testing.T) {
 	o, err := parse(strings.Fields(good + " -- passt -4 -t none"))
@@ -14,7 +14,7 @@ func TestOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	if o.socket != "vmm.sock" || o.control != "control.sock" || o.policyFd != 3 || o.denialsFd != 4 || o.readyFd != 5 ||
-		o.config.RateLimit != 312_500 || o.config.Network.String() != "10.187.0.0/18" ||
+		o.config.RateLimit != 312_500 || o.config.MTU != 1500 || o.config.Network.String() != "10.187.0.0/18" ||
 		o.config.Address.String() != "10.187.0.16" || o.config.DNS.String() != "10.187.0.3" ||
 		strings.Join(o.config.Passt, " ") != "passt -4 -t none" {
 		t.Errorf("%+v", o)
@@ -37,6 +37,7 @@ func TestBadOptions(t *testing.T) {
 		"no policy": replace("-policy-fd 3", ""), "policy on stdin": replace("-policy-fd 3", "-policy-fd 0"),
 		"one descriptor for two": replace("-ready-fd 5", "-ready-fd 3"), "denials on stderr": replace("-denials-fd 4", "-denials-fd 2"),
 		"negative rate": replace("2.5", "-1"), "no rate": replace("2.5", "NaN"), "no end of rate": replace("2.5", "Inf"),
+		"small MTU": replace("1500", "575"), "large MTU": replace("1500", "65521"),
 		"root": replace("65534:65534", "0:0"), "word": replace("-dns", "-dsn"), "no control": replace("-control control.sock", ""),
 	} {
 		if _, err := parse(strings.Fields(line)); err == nil {

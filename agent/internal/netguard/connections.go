@@ -11,6 +11,9 @@ const (
 	// table of connections (conntrack) too, where it stays for minutes.
 	opensPerSecond = 200
 	opensBurst     = 2000
+	// answerPatience is for how long passt gets a SYN only once. A guest sends its own again after 1, 3 and 7 s; the last
+	// of these goes on, as passt may have lost the first.
+	answerPatience = 5 * time.Second
 )
 
 // Lane is one of the two passts.
@@ -27,16 +30,24 @@ const (
 // connection is what is known of a TCP connection of the guest's: enough to route and to end it.
 type connection struct {
 	lane         Lane
-	scale        uint8 // of the guest's window
-	remoteScale  uint8 // of passt's
-	remoteWindow int   // what that is limited to, in bytes; 0 until passt has answered
+	scale        uint8         // of the guest's window
+	remoteScale  uint8         // of passt's
+	accepted     bool          // passt has answered
+	way          time.Duration // how long that took
 	opened       time.Time
 	last         time.Time
+	first        uint32 // the guest's first sequence number
 	next         uint32 // the guest's next sequence number
 	acknowledged uint32 // what the guest expects next
 	answered     bool   // the guest has acknowledged something
 	guestEnded   bool   // FIN was seen
 	remoteEnded  bool
+}
+
+// isRepeated tells of a SYN that came again because the answer takes its time: passt resets the connection when it gets
+// one (seen with passt of 2023).
+func (c *connection) isRepeated(p *packet, now time.Time) bool {
+	return p.opens() && p.sequence == c.first && !c.answered && now.Sub(c.opened) < answerPatience
 }
 
 func (c *connection) over() bool { return c.guestEnded && c.remoteEnded }
@@ -82,18 +93,19 @@ func (t connectionTable) sent(p *packet, c *connection, now time.Time) {
 	}
 }
 
-// received tells whether a segment of passt belongs to a connection, and remembers it.
-func (t connectionTable) received(p *packet, lane Lane, now time.Time) bool {
+// received tells whether a segment of passt belongs to a connection, and remembers it. window is what passt's is limited
+// to where its answer took that long.
+func (t connectionTable) received(p *packet, lane Lane, now time.Time, window func(way time.Duration) int) bool {
 	c, known := t[p.conversation]
 	if !known || c.lane != lane {
 		return false
 	}
 	c.last = now
 	switch {
-	case p.flags&tcpSyn == 0 && c.remoteWindow != 0:
-		p.limitWindow(c.remoteWindow, c.remoteScale)
+	case p.flags&tcpSyn == 0 && c.accepted:
+		p.limitWindow(window(c.way), c.remoteScale)
 	case p.flags&tcpSyn != 0:
-		c.remoteScale, c.remoteWindow = p.windowScale(), remoteWindowLimit(now.Sub(c.opened))
+		c.remoteScale, c.way, c.accepted = p.windowScale(), now.Sub(c.opened), true
 	}
 	if p.flags&tcpFin != 0 {
 		c.remoteEnded = true

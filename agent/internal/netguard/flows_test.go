@@ -161,6 +161,32 @@ func TestConnectionsAreOpenedSlowly(t *testing.T) {
 	}
 }
 
+// passt resets a connection that it gets a second SYN of.
+func TestARepeatedSynGoesToPasstOnce(t *testing.T) {
+	it := newTested(t, openPolicy)
+	for i, c := range []struct {
+		after time.Duration
+		first byte // of the sequence number
+		want  string
+	}{
+		{0, 0, "host"}, {time.Second, 0, "drop"}, {2 * time.Second, 0, "drop"}, {4 * time.Second, 0, "host"},
+		{time.Second, 0, "drop"}, {0, 1, "host"}, // Another connection of the same ports.
+	} {
+		it.at = it.at.Add(c.after)
+		f := syn("203.0.113.7", 80)
+		f[ethernetSize+ipv4Size+4] = c.first
+		if got := it.sends(f); got != c.want {
+			t.Errorf("%d: %s, want %s", i, got, c.want)
+		}
+	}
+	it.sends(frame(protocolTCP, guest, "203.0.113.7", tcp(40000, 80, tcpAck)))
+	f := syn("203.0.113.7", 80)
+	f[ethernetSize+ipv4Size+4] = 1
+	if got := it.sends(f); got != "host" {
+		t.Errorf("%s after an answer", got)
+	}
+}
+
 func TestOneConnectionTooManyEndsAnother(t *testing.T) {
 	it := newTested(t, openPolicy)
 	open := func(i int) Verdict {

@@ -54,8 +54,9 @@ type Guard struct {
 	rules *egress.Rules
 	note  func(egress.Denial)
 	now   func() time.Time
-	// window bounds what a passt may have sent to the guest on one connection and not seen acknowledged, in bytes.
-	window int
+	limit limit // of the rate
+	// toGuest and toPasst are where frames wait; nil where there is no limit.
+	toGuest, toPasst *fairQueue
 
 	mutex       sync.Mutex
 	epoch       uint64
@@ -69,8 +70,7 @@ type Guard struct {
 
 // NewGuard judges by the rules, and notes what they refuse.
 func NewGuard(id Identity, rules *egress.Rules, note func(egress.Denial)) *Guard {
-	g := &Guard{rules: rules, note: note, now: time.Now, window: windowLimit(0), flows: newFlowTable(),
-		connections: connectionTable{}}
+	g := &Guard{rules: rules, note: note, now: time.Now, flows: newFlowTable(), connections: connectionTable{}}
 	copy(g.guestMAC[:], id.MAC)
 	g.gatewayMAC = [6]byte{2, 0, 0, 0, 0, 1} // Until passt has told its own.
 	g.guest, g.gateway = addressOf(id.Address), addressOf(id.Gateway)
@@ -194,6 +194,9 @@ func (g *Guard) decide(p *packet) (Lane, *egress.Denial) {
 func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 	now := g.now()
 	known := g.connections[p.conversation]
+	if known != nil && known.isRepeated(p, now) {
+		return Verdict{}, nil
+	}
 	if p.opens() {
 		lane, denial := g.decide(p)
 		if denial != nil {
@@ -206,7 +209,7 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 			verdict.Ended = g.makeRoom()
 		}
 		// Also in the place of an earlier one of the same ports.
-		known = &connection{lane: lane, next: p.sequence, scale: p.windowScale(), opened: now}
+		known = &connection{lane: lane, first: p.sequence, next: p.sequence, scale: p.windowScale(), opened: now}
 		g.connections[p.conversation] = known
 	}
 	if known == nil {
@@ -214,7 +217,7 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 	}
 	g.connections.sent(p, known, now)
 	if p.flags&tcpSyn == 0 {
-		p.limitWindow(g.window, known.scale)
+		p.limitWindow(g.limit.window(known.way, g.toGuest.crowd()), known.scale)
 	}
 	verdict.Forward, verdict.Lane = true, known.lane
 	return verdict, nil
@@ -271,7 +274,9 @@ func (g *Guard) Inbound(frame []byte, lane Lane) bool {
 	defer g.mutex.Unlock()
 	now := g.now()
 	if p.protocol == protocolTCP {
-		return g.connections.received(&p, lane, now)
+		return g.connections.received(&p, lane, now, func(way time.Duration) int {
+			return g.limit.remoteWindow(way, g.toPasst.crowd())
+		})
 	}
 	return lane == ToHost && g.flows.has(p.conversation, now)
 }

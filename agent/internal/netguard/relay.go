@@ -22,12 +22,16 @@ type batch struct {
 	buffer     []byte
 	start, end int
 	write      func(messages []byte)
-	// wait returns when so many bytes may go; nil where there is no limit. With a limit frames go one by one.
-	wait func(bytes int)
+	// queue takes frames one by one instead, where the rate is limited; nil where it is not.
+	queue func(message []byte)
 }
 
 func (b *batch) add(buffer []byte, start, end int) {
-	if b.end != start || b.wait != nil {
+	if b.queue != nil {
+		b.queue(buffer[start:end])
+		return
+	}
+	if b.end != start {
 		b.flush()
 		b.start = start
 	}
@@ -38,9 +42,6 @@ func (b *batch) add(buffer []byte, start, end int) {
 func (b *batch) flush() {
 	if b.start == b.end {
 		return
-	}
-	if b.wait != nil {
-		b.wait(b.end - b.start)
 	}
 	b.write(b.buffer[b.start:b.end])
 	b.start, b.end = 0, 0

@@ -22,9 +22,17 @@ func (r *oneByte) Read(p []byte) (int, error) {
 }
 
 // sift relays the frames that keep says yes to.
-func sift(from io.Reader, keep func([]byte) bool, wait func(int)) (string, error) {
+func sift(from io.Reader, keep func([]byte) bool, isQueued bool) (string, error) {
 	var to strings.Builder
-	way := batch{write: func(messages []byte) { to.Write(messages) }, wait: wait}
+	way := batch{write: func(messages []byte) { to.Write(messages) }}
+	if isQueued {
+		way.queue = func(message []byte) {
+			if len(message) != lengthSize+int(binary.BigEndian.Uint32(message)) {
+				panic("not one frame")
+			}
+			to.Write(message)
+		}
+	}
 	err := relay(from, &splitter{}, func(buffer []byte, start, end int) {
 		if keep(buffer[start+lengthSize : end]) {
 			way.add(buffer, start, end)
@@ -41,18 +49,16 @@ func TestRelayKeepsWholeFrames(t *testing.T) {
 	for name, from := range map[string]func() io.Reader{
 		"whole": func() io.Reader { return bytes.NewReader(stream) }, "pieces": func() io.Reader { return &oneByte{data: stream} },
 	} {
-		if got, err := sift(from(), keep, nil); err != io.EOF || got != want {
-			t.Errorf("%s: %v, %d bytes, want %d", name, err, len(got), len(want))
-		}
-		waited := 0
-		if got, _ := sift(from(), keep, func(n int) { waited += n }); got != want || waited != len(want) {
-			t.Errorf("%s: %d bytes after waiting for %d, want %d", name, len(got), waited, len(want))
+		for _, isQueued := range []bool{false, true} {
+			if got, err := sift(from(), keep, isQueued); err != io.EOF || got != want {
+				t.Errorf("%s: %v, %d bytes, want %d", name, err, len(got), len(want))
+			}
 		}
 	}
 	for _, size := range []uint32{0, 13, frameLimit + 1, 0xffffffff} {
 		bad := make([]byte, 100)
 		binary.BigEndian.PutUint32(bad, size)
-		if _, err := sift(bytes.NewReader(bad), keep, nil); err != errBadFrame {
+		if _, err := sift(bytes.NewReader(bad), keep, false); err != errBadFrame {
 			t.Errorf("length %d: %v", size, err)
 		}
 	}

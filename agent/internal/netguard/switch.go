@@ -24,6 +24,7 @@ type Config struct {
 	Host      *egress.Host
 	Denials   *egress.Denials
 	RateLimit int64 // Bytes a second in each direction; 0 for none.
+	MTU       int   // Of the guest's interface, in bytes.
 	// StartTimeout bounds each start of passt.
 	StartTimeout time.Duration
 	Log          *Messages
@@ -39,7 +40,9 @@ type Switch struct {
 	toHost   *backend
 	toNames  *backend
 	guest    *guestWriter
-	up, down *egress.Bucket
+	up, down *pacer // nil where there is no limit
+	quit     chan struct{}
+	stopOnce sync.Once
 
 	mutex sync.Mutex // of what follows
 	ports map[uint16]bool
@@ -53,12 +56,15 @@ func NewSwitch(config Config) *Switch {
 		config: config, rules: rules,
 		guard:    NewGuard(config.Identity, rules, config.Denials.Note),
 		resolver: egress.NewResolver(rules, config.Denials),
-		up:       egress.NewBucket(config.RateLimit),
-		down:     egress.NewBucket(config.RateLimit),
 		guest:    newGuestWriter(),
+		quit:     make(chan struct{}),
 		ports:    map[uint16]bool{},
 	}
-	s.guard.window = windowLimit(config.RateLimit)
+	s.guard.limit = limit{config.RateLimit, config.MTU}
+	s.up, s.down = newPacer(s.guard.limit, s.sendToPasst), newPacer(s.guard.limit, s.sendToGuest)
+	if s.up != nil {
+		s.guard.toPasst, s.guard.toGuest = s.up.queue, s.down.queue
+	}
 	s.proxy = egress.NewProxy(rules, s.resolver, config.Denials)
 	s.toHost = s.newBackend("passt", ToHost, s.startHost)
 	s.toNames = s.newBackend("the names' passt", ToNames, s.startNames)
@@ -89,11 +95,16 @@ func (s *Switch) Start() error {
 	if prepareErr := <-failed; err == nil {
 		err = prepareErr
 	}
+	if err == nil && s.up != nil {
+		go s.up.run(s.quit)
+		go s.down.run(s.quit)
+	}
 	return err
 }
 
 // Stop ends both passts.
 func (s *Switch) Stop() {
+	s.stopOnce.Do(func() { close(s.quit) })
 	s.toHost.down()
 	s.toNames.down()
 }
@@ -143,8 +154,8 @@ func (s *Switch) FromGuest(vmm net.Conn) {
 	for lane := range ways {
 		to := s.lane(Lane(lane))
 		ways[lane] = batch{write: func(messages []byte) { to.write(messages, still) }}
-		if s.up != nil {
-			ways[lane].wait = s.up.Wait
+		if lane := Lane(lane); s.up != nil {
+			ways[lane].queue = func(message []byte) { s.up.add(waiting{message: message, lane: lane, epoch: epoch}) }
 		}
 	}
 	isFirst := true
@@ -180,9 +191,29 @@ func (s *Switch) answer(question []byte, from conversation) {
 	}
 	s.resolver.TryAnswer(question, transport, func(answer []byte) {
 		message := s.guard.answer(from, answer)
-		s.down.Wait(len(message))
+		if s.down != nil {
+			s.down.add(waiting{message: message, isOurs: true})
+			return
+		}
 		s.guest.tell(message)
 	})
+}
+
+// isStale tells that a frame must not go on any more.
+func (s *Switch) isStale(w waiting) bool {
+	return !w.isOurs && (isClosed(w.quit) || s.guard.Epoch() != w.epoch)
+}
+
+func (s *Switch) sendToPasst(w waiting) {
+	s.lane(w.lane).write(w.message, func() bool { return !s.isStale(w) })
+}
+
+func (s *Switch) sendToGuest(w waiting) {
+	if w.isOurs {
+		s.guest.tell(w.message)
+	} else if !s.isStale(w) {
+		s.guest.write(w.message, func() bool { return s.isStale(w) })
+	}
 }
 
 // fromPasst carries frames of a passt. What a stalled guest has not taken when the rules change is dropped: the guest
@@ -193,7 +224,7 @@ func (s *Switch) fromPasst(from *link, lane Lane, quit <-chan struct{}) {
 	stop := func() bool { return isClosed(quit) || s.guard.Epoch() != epoch }
 	way := batch{write: func(messages []byte) { s.guest.write(messages, stop) }}
 	if s.down != nil {
-		way.wait = s.down.Wait
+		way.queue = func(message []byte) { s.down.add(waiting{message: message, epoch: epoch, quit: quit}) }
 	}
 	err := relay(from, &splitter{}, func(buffer []byte, start, end int) {
 		if isFirst {

@@ -31,6 +31,10 @@ type vm struct {
 }
 
 func startVM(t *testing.T, text string, hasNames bool) *vm {
+	return startLimitedVM(t, text, hasNames, 0)
+}
+
+func startLimitedVM(t *testing.T, text string, hasNames bool, rate int64) *vm {
 	t.Helper()
 	v := &vm{t: t, journal: filepath.Join(t.TempDir(), "journal"), carried: make(chan struct{})}
 	v.Switch = NewSwitch(Config{
@@ -38,7 +42,7 @@ func startVM(t *testing.T, text string, hasNames bool) *vm {
 		Network:  netip.MustParsePrefix("10.0.2.0/24"),
 		Passt:    []string{os.Args[0], fakePasst, v.journal}, HasNames: hasNames,
 		Policy: policy(t, text), Host: egress.FixedHost(),
-		StartTimeout: patience, Log: NewMessages(os.Stderr),
+		RateLimit: rate, MTU: 1500, StartTimeout: patience, Log: NewMessages(os.Stderr),
 	})
 	t.Cleanup(v.Stop)
 	if err := v.Start(); err != nil {
@@ -120,6 +124,52 @@ func TestFramesGoBothWays(t *testing.T) {
 	case <-v.carried:
 	case <-time.After(patience):
 		t.Error("the end of the VMM's connection is not seen")
+	}
+}
+
+// The guest can send more than the limit takes: it is read, and what has no room is lost.
+func TestALimitIsNoReasonNotToRead(t *testing.T) {
+	v := startLimitedVM(t, openPolicy, false, 1000)
+	for i := 0; i < 2*leastQueue/1000; i++ {
+		v.send(datagram(strings.Repeat("x", 1000)))
+	}
+	v.send(frame(protocolUDP, guest, "203.0.113.7", udp(50001, 4000, "hello"))) // Of another conversation.
+	v.socket.Close()
+	select {
+	case <-v.carried:
+	case <-time.After(patience):
+		t.Fatal("it is not read")
+	}
+	var cost int
+	for _, q := range []*fairQueue{v.up.queue} {
+		q.mutex.Lock()
+		cost = q.cost
+		q.mutex.Unlock()
+	}
+	if cost < leastQueue/3 || cost > leastQueue {
+		t.Errorf("%d wait", cost)
+	}
+}
+
+// Frames that wait go on, also to the guest, but not under other rules.
+func TestWhatWaitsIsDroppedWithTheRules(t *testing.T) {
+	v := startLimitedVM(t, openPolicy, false, 1000)
+	v.send(datagram("first"))
+	if p := v.gets(); string(p.payload()) != "first" {
+		t.Fatalf("% x came", p.bytes)
+	}
+	v.send(datagram(strings.Repeat("x", 1400)))
+	v.send(syn("203.0.113.7", 4321)) // Waits for more than a second.
+	if err := v.Update(policy(t, offPolicy)); err != nil {
+		t.Fatal(err)
+	}
+	for w, some := v.up.queue.pop(); some; w, some = v.up.queue.pop() {
+		if !v.isStale(w) {
+			t.Errorf("% x goes on", w.message)
+		}
+	}
+	if v.isStale(waiting{isOurs: true}) {
+		t.Error("an answer of ours is dropped")
 	}
 }
 

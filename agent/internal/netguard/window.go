@@ -12,13 +12,21 @@ import (
 // The other way passt shows the guest the other side's window, and loses what its own socket does not take: uploads to a
 // fast neighbour had from 10 Mbit/s to 5 Gbit/s. It acknowledges what the other side has acknowledged, so this limit has
 // to grow with the way. passt answers a SYN when it has connected itself: that is how long the way takes.
+//
+// Where the rate is limited, windows also bound what waits in netguard. passt resets a connection whose bytes were not
+// acknowledged for 2 s some times in a row, and a guest sends its own again when they take longer than they did before:
+// with windows for a fast network a slow one carried mostly what it had carried already.
 
 const (
-	// widestWindow is the limit where no rate is, and narrowestWindow where the rate is low, in bytes.
-	widestWindow    = 2 << 20
-	narrowestWindow = 128 << 10
-	// queuePerSecond is the part of a second that a connection may have waiting where the rate is limited.
-	queuePerSecond = 20
+	// widestWindow is the limit where no rate is, in bytes.
+	widestWindow = 2 << 20
+	// leastFrames is how many of the largest frames a window takes, and narrowestWindow what it takes at least, in bytes.
+	leastFrames     = 2
+	narrowestWindow = 16 << 10
+	// queueTime is for how long a connection may have bytes waiting where the rate is limited.
+	queueTime = 50 * time.Millisecond
+	// queueTimeOfAll is for how long all connections together may.
+	queueTimeOfAll = 250 * time.Millisecond
 	// narrowestRemoteWindow is the limit over a short way, in bytes, and remoteBytesPerSecond what a longer one allows:
 	// 10 Gbit/s.
 	narrowestRemoteWindow = 256 << 10
@@ -35,19 +43,52 @@ const (
 	widestScale = 14
 )
 
-// windowLimit is what a connection's window is limited to when so many bytes a second go to the guest; 0 for no limit.
-func windowLimit(rate int64) int {
-	switch queue := rate / queuePerSecond; {
-	case rate == 0 || queue > widestWindow:
-		return widestWindow
-	case queue < narrowestWindow:
-		return narrowestWindow
-	default:
-		return int(queue)
-	}
+// limit is that of each direction.
+type limit struct {
+	rate int64 // In bytes a second; 0 for none.
+	mtu  int   // Of the guest's interface, in bytes.
 }
 
-// remoteWindowLimit is what passt's window is limited to where its answer to a SYN took that long.
+// window is what a connection's window is limited to that waits so long for its answers, when as many conversations
+// have frames waiting here: what is under way, and some that waits.
+func (l limit) window(way time.Duration, crowd int) int {
+	if l.rate == 0 {
+		return widestWindow
+	}
+	if way > longestWay {
+		way = longestWay
+	}
+	window, least := l.during(queueTime+way), leastFrames*l.mtu
+	if window < narrowestWindow {
+		window = narrowestWindow
+	}
+	if share := l.during(queueTimeOfAll+way) / crowd; window > share {
+		window = share
+	}
+	switch {
+	case window > widestWindow:
+		return widestWindow
+	case window < least:
+		return least
+	}
+	return window
+}
+
+// remoteWindow is what passt's window is limited to where its answer to a SYN took that long.
+func (l limit) remoteWindow(way time.Duration, crowd int) int {
+	free := remoteWindowLimit(way)
+	if l.rate == 0 {
+		return free
+	}
+	if window := l.window(way, crowd); window < free {
+		return window
+	}
+	return free
+}
+
+func (l limit) during(time time.Duration) int { return int(float64(l.rate) * time.Seconds()) }
+
+// remoteWindowLimit is that without a limit of the rate.
 func remoteWindowLimit(way time.Duration) int {
 	if way > longestWay {
 		way = longestWay

@@ -99,11 +99,54 @@ func TestWindowIsLimitedWithEveryChecksum(t *testing.T) {
 }
 
 func TestWindowLimitFollowsTheRate(t *testing.T) {
-	for rate, want := range map[int64]int{
-		0: widestWindow, 1: narrowestWindow, 12_500_000: 625_000, 1_250_000_000: widestWindow,
+	for _, c := range []struct {
+		limit               limit
+		way                 time.Duration
+		crowd, want, remote int
+	}{
+		{limit{0, 65520}, 0, 9, widestWindow, narrowestRemoteWindow},
+		{limit{0, 65520}, time.Hour, 9, widestWindow, remoteBytesPerSecond},
+		{limit{125_000, 1500}, 0, 1, narrowestWindow, narrowestWindow},
+		{limit{125_000, 1500}, 200 * time.Millisecond, 1, 31_250, 31_250},
+		{limit{125_000, 1500}, time.Hour, 1, 131_250, 131_250},
+		{limit{125_000, 1500}, 0, 4, 7_812, 7_812},
+		{limit{125_000, 1500}, 0, 100, 3_000, 3_000},
+		{limit{2_000_000, 65520}, 0, 1, 131_040, 131_040},
+		{limit{12_500_000, 65520}, 0, 1, 625_000, narrowestRemoteWindow},
+		{limit{1_250_000_000, 65520}, 0, 1, widestWindow, narrowestRemoteWindow},
 	} {
-		if got := windowLimit(rate); got != want {
-			t.Errorf("%d bytes a second: %d, want %d", rate, got, want)
+		if window, remote := c.limit.window(c.way, c.crowd), c.limit.remoteWindow(c.way, c.crowd); window != c.want || remote != c.remote {
+			t.Errorf("%+v: %d and %d", c, window, remote)
 		}
+	}
+}
+
+// Among many that wait, each has less under way.
+func TestWindowsOfManyAreSmaller(t *testing.T) {
+	it := newTested(t, openPolicy)
+	it.limit = limit{125_000, 1500}
+	it.toGuest, it.toPasst = newFairQueue(it.limit), newFairQueue(it.limit)
+	it.sends(syn("203.0.113.7", 80))
+	it.Inbound(frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpSyn|tcpAck)), ToHost)
+	windows := func() (out [2]uint16) {
+		up, down := frame(protocolTCP, guest, "203.0.113.7", tcp(40000, 80, tcpAck)), frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpAck))
+		for i, f := range [][]byte{up, down} {
+			binary.BigEndian.PutUint16(f[ethernetSize+ipv4Size+tcpWindowAt:], 0xffff)
+			if i == 0 && it.sends(f) != "host" || i == 1 && !it.Inbound(f, ToHost) {
+				t.Fatal("dropped")
+			}
+			out[i] = binary.BigEndian.Uint16(f[ethernetSize+ipv4Size+tcpWindowAt:])
+		}
+		return out
+	}
+	if got := windows(); got != [2]uint16{narrowestWindow, narrowestWindow} {
+		t.Errorf("alone: %d", got)
+	}
+	for port := uint16(1); port <= 5; port++ {
+		it.toGuest.push(waiting{message: message(frame(protocolTCP, "203.0.113.7", guest, tcp(80, port, tcpAck)))})
+		it.toPasst.push(waiting{message: message(frame(protocolUDP, guest, "203.0.113.7", udp(port%4, 80, "x")))})
+	}
+	if got := windows(); got != [2]uint16{31_250 / 5, 31_250 / 4} {
+		t.Errorf("among five that wait for the guest, and four for passt: %d", got)
 	}
 }

@@ -1,0 +1,41 @@
+package netguard
+
+import "smolvm.dev/agent/internal/egress"
+
+// pacer lets frames of one direction through at a rate. Whoever brings them does not wait: QEMU's socket and the guest's
+// own queues, in which everybody waits for everybody, would be full otherwise.
+type pacer struct {
+	queue  *fairQueue
+	bucket *egress.Bucket
+	send   func(waiting)
+}
+
+// newPacer returns nil where there is no limit.
+func newPacer(limit limit, send func(waiting)) *pacer {
+	if limit.rate <= 0 {
+		return nil
+	}
+	return &pacer{queue: newFairQueue(limit), bucket: egress.NewBucket(limit.rate), send: send}
+}
+
+// run sends until quit is closed.
+func (p *pacer) run(quit <-chan struct{}) {
+	for !isClosed(quit) {
+		w, some := p.queue.pop()
+		if !some {
+			select {
+			case <-p.queue.ready:
+			case <-quit:
+			}
+			continue
+		}
+		p.send(w)
+		p.bucket.Wait(len(w.message))
+	}
+}
+
+// add copies the message: its memory is used again. There may be no room, then it is lost.
+func (p *pacer) add(w waiting) {
+	w.message = append([]byte(nil), w.message...)
+	p.queue.push(w)
+}
