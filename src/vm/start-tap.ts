@@ -41,25 +41,26 @@ export async function startTapNetwork(ctx: VmContext, start: NetworkStart): Prom
   ctx.store.resources.plan(vmId, [TAP_RESOURCE]);
   const request = { macAddress, policy, rateLimitMbps: spec.rateLimitMbps ?? undefined, hostNetworks: host.networks };
   const owner = { owner: tapOwner(ctx, vmId), ownerUid: process.getuid?.() ?? 0 };
-  const { addresses, open } = await ctx.taps().networks.begin({ ...request, ...owner }, deadline);
+  const { addresses, enforce, open } = await ctx.taps().networks.begin({ ...request, ...owner }, deadline);
   // Rules and guard are there long before the guest's first packet, but a VMM that starts needs the processors more.
   const followed = deferred<ProcessIdentity>();
-  const guard = followed.promise.then(open).then(() => startRecordedGuard(ctx, start, { addresses, policy }));
-  let recorded: Promise<unknown> | undefined;
+  const guard = followed.promise.then(enforce).then(() => startRecordedGuard(ctx, start, { addresses, policy }));
   const ready = followed.promise.then(async (vmm) => {
     const { ready, follow } = await guard;
     await ready;
+    await open(); // Not before: the rules leave ports of the host to the guard.
     await follow(vmm);
     ctx.tapChecks.made(vmId);
   });
   ready.catch(() => {}); // Whoever does not wait for it yet may do so later.
+  let recorded: Promise<unknown> | undefined;
   return {
     device: { link: { kind: "tap", device: addresses.device }, macAddress },
     guest: guestOf(addresses, macAddress, host),
     warnings: warningsOf(policy),
     handOver: async () => recorded,
     follow: (vmm) => {
-      recorded = guard.catch(() => {});
+      recorded = ready.catch(() => {}); // Nothing of it may be under way when a failed start is released.
       followed.resolve(vmm);
     },
     ready,

@@ -91,6 +91,8 @@ describe.skipIf(reason !== undefined)("TAP networks", () => {
     const isUp = () =>
       (JSON.parse(internet.ip("-j", "link", "show", "dev", device))[0].flags as string[]).includes("UP");
     expect([isUp(), await inForce("a")]).toEqual([false, false]);
+    await tap.call("enforceBegun");
+    expect(isUp()).toBe(false);
     await tap.call("openBegun");
     expect([isUp(), await inForce("a")]).toEqual([true, true]);
     await tap.call("begin", tap.request("a", { policy: OFF }));
@@ -221,7 +223,7 @@ describe.skipIf(reason !== undefined)("TAP networks", () => {
 
     it("of another version are replaced", async () => {
       await tap.setUp("a");
-      const [, old = ""] = /comment "(smolvm [0-9a-f]+)"/.exec(tap.nft("list", "ruleset")) ?? [];
+      const [, old = ""] = /comment "(smolvm [0-9a-f]+), rules: \d+"/.exec(tap.nft("list", "ruleset")) ?? [];
       const handle = /handle (\d+)/.exec(
         tap.nft("-a", "list", "chain", "inet", "smolvm", "forward").split(old)[1] ?? "",
       )?.[1];

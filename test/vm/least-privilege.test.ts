@@ -12,8 +12,8 @@ if (!isRoot) console.log(`gate: ${process.platform === "linux" ? "root" : "linux
 
 const state = testState();
 const NOBODY = 65_534;
-/** Numbers of capabilities in <linux/capability.h>: CAP_DAC_OVERRIDE, and those for files, 0 to 4. */
-const [DAC_OVERRIDE, FILES] = [1n << 1n, 0b11111n];
+/** Numbers of capabilities in <linux/capability.h>: CAP_DAC_OVERRIDE, those for files, 0 to 4, and CAP_NET_ADMIN. */
+const [DAC_OVERRIDE, FILES, NET_ADMIN] = [1n << 1n, 0b11111n, 1n << 12n];
 
 /** What each may have: user and capabilities. */
 const ALLOWED: Readonly<Record<string, { readonly uid: number; readonly capabilities: bigint }>> = {
@@ -23,6 +23,7 @@ const ALLOWED: Readonly<Record<string, { readonly uid: number; readonly capabili
   netguard: { uid: NOBODY, capabilities: 0n },
   passt: { uid: NOBODY, capabilities: 0n },
   tapguard: { uid: NOBODY, capabilities: 0n },
+  "tapguard-sentinel": { uid: NOBODY, capabilities: NET_ADMIN },
   portd: { uid: NOBODY, capabilities: 0n },
 };
 
@@ -42,7 +43,7 @@ describe.skipIf(!isRoot)("under root", () => {
 
   it.each([
     ["user", ["netguard", "passt"]],
-    ["tap", ["tapguard"]],
+    ["tap", ["tapguard", "tapguard-sentinel"]],
   ] as const)('no process of a VM with network "%s" has more than it needs', async (mode, guards) => {
     const network = { mode, egress: { allow: ["a.example", "203.0.113.7"] } };
     const mounts = [{ hostPath: import.meta.dirname, guestPath: "/mnt/tests" }];
@@ -57,6 +58,10 @@ describe.skipIf(!isRoot)("under root", () => {
         expect({ name, beyond: capabilities & ~(allowed?.capabilities ?? 0n) }).toEqual({ name, beyond: 0n });
         expect({ name, noNewPrivileges }).toEqual({ name, noNewPrivileges: true });
       }
+      // The one that may still change the host's network: exactly that, and nothing that a program of its could gain.
+      const sentinels = found.filter(({ name }) => name === "tapguard-sentinel").map(({ sets }) => sets);
+      const wanted = { CapInh: 0n, CapPrm: NET_ADMIN, CapEff: NET_ADMIN, CapBnd: 0n, CapAmb: 0n };
+      expect(sentinels).toEqual(mode === "tap" ? [wanted] : []);
     } finally {
       await program.call("delete", vmId);
     }
@@ -91,11 +96,15 @@ function readProcess(pid: string) {
     const status = readFileSync(join(directory, "status"), "latin1");
     const [program = ""] = readFileSync(join(directory, "cmdline"), "latin1").split("\0");
     const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "";
+    const capabilities = (set: string) => BigInt(`0x${field(set)}`);
     return {
       name: (program.split("/").at(-1) ?? "").replace(/(-amd64|-arm64|\.avx2)$/, ""),
       directory,
       uids: field("Uid").split(/\s+/).map(Number),
-      capabilities: ["CapInh", "CapPrm", "CapEff", "CapAmb"].reduce((all, set) => all | BigInt(`0x${field(set)}`), 0n),
+      capabilities: ["CapInh", "CapPrm", "CapEff", "CapAmb"].reduce((all, set) => all | capabilities(set), 0n),
+      sets: Object.fromEntries(
+        ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map((set) => [set, capabilities(set)]),
+      ),
       noNewPrivileges: field("NoNewPrivs") === "1",
     };
   } catch {

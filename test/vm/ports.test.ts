@@ -213,8 +213,10 @@ describe("smolvm port", () => {
 
   it("exposes, lists and closes, each as a program of its own", async () => {
     const exposed = smolvm("port", "expose", "served", String(ECHO));
-    expect(exposed).toMatchObject({ status: 0, stderr: "", stdout: expect.stringMatching(/^127\.0\.0\.1:\d+\n$/) });
-    const hostPort = Number(exposed.stdout.split(":")[1]);
+    expect(exposed).toMatchObject({ status: 0, stderr: "" });
+    const [, port, leadsTo] = /^127\.0\.0\.1:(\d+) -> (\d+)\n$/.exec(exposed.stdout) ?? [];
+    expect(leadsTo).toBe(String(ECHO));
+    const hostPort = Number(port);
     expect(await works(hostPort)).toBe(true);
     const listed = JSON.parse(smolvm("port", "list", "served", "--json").stdout);
     expect(listed.data.at(-1)).toEqual({ vmId: "served", guestPort: ECHO, hostAddress: LOOPBACK, hostPort });

@@ -2,12 +2,15 @@
 // filter redirects to it because a name decides about them, and records of what the packet filter refuses.
 //
 //	tapguard -gateway IP -guest IP -nflog-group N -policy-fd FD -control PATH [-dns-port 53] [-proxy-port 29653]
-//	         [-denials-fd FD] [-ready-fd FD] [-runas UID:GID] [-follow-limit 60s]
+//	         [-device NAME] [-denials-fd FD] [-ready-fd FD] [-runas UID:GID] [-follow-limit 60s]
 //
 // It is started as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE. It makes its sockets, and then becomes nobody
 // (or -runas) for good before it reads anything of the guest. Then it makes the socket for orders (package control),
 // relative to its working directory, which must belong to that user, and writes "ready" to the ready descriptor. If it
 // fails before, it closes that one without a word.
+//
+// With -device, a sentinel is started beside it (package sentinel): a process that takes the device down when this one ends
+// before its VMM does, or when rules are gone. Without its sentinel this one ends.
 //
 // It outlives the program that started it. It ends when the VMM does that it was told to follow, or after -follow-limit
 // when it was told of none. Without it, the guest has no DNS and no connections by name: nothing is opened by its end.
@@ -26,6 +29,7 @@ import (
 	"smolvm.dev/agent/internal/control"
 	"smolvm.dev/agent/internal/egress"
 	"smolvm.dev/agent/internal/privilege"
+	"smolvm.dev/agent/internal/sentinel"
 	"smolvm.dev/agent/internal/tapguard"
 )
 
@@ -47,14 +51,24 @@ func main() {
 	debug.SetMemoryLimit(memoryLimit)
 	// The guest's network must go on when the terminal or the program that started it goes away.
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(o)
+	var err error
+	if args := os.Args[1:]; len(args) > 0 && args[0] == sentinel.Role {
+		err = sentinel.Main(args[1:])
+	} else {
+		err = serve(args)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tapguard:", err)
 		os.Exit(1)
 	}
+}
+
+func serve(args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return run(o)
 }
 
 func run(o options) error {
@@ -69,6 +83,11 @@ func run(o options) error {
 		return err
 	}
 	defer sockets.Close()
+	// Not before: where another guard serves this guest the device is that one's.
+	companion, err := startSentinel(o)
+	if err != nil {
+		return err
+	}
 	if err := privilege.Drop(o.runAs); err != nil {
 		return err
 	}
@@ -88,6 +107,9 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
+	if companion != nil {
+		guard.Accompany(companion)
+	}
 	door, err := openDoor(o.control)
 	if err != nil {
 		return err
@@ -99,6 +121,15 @@ func run(o options) error {
 		_ = ready.Close()
 	}
 	return guard.Run(ctx, control.Only(door, starter))
+}
+
+// startSentinel returns nil where no device was named.
+func startSentinel(o options) (*sentinel.Companion, error) {
+	if o.device == "" {
+		return nil, nil
+	}
+	return sentinel.Start(sentinel.Options{Device: o.device, Gateway: o.addresses.Gateway, Guest: o.addresses.Guest,
+		RunAs: o.runAs})
 }
 
 // inherit takes a descriptor over; nil for 0.

@@ -27,6 +27,7 @@ type options struct {
 	denialsFd   int
 	readyFd     int
 	control     string
+	device      string
 	runAs       privilege.Identity
 	followLimit time.Duration
 }
@@ -38,6 +39,7 @@ func parse(args []string) (options, error) {
 	flags.SetOutput(io.Discard) // The error says it.
 	flags.Func("gateway", "host's `address` on the TAP device", address(&o.addresses.Gateway))
 	flags.Func("guest", "guest's `address`", address(&o.addresses.Guest))
+	flags.StringVar(&o.device, "device", "", "`name` of the TAP device, which a sentinel watches; none for no sentinel")
 	flags.Func("dns-port", "`port` of the gateway on which DNS is answered", port(&o.addresses.DNSPort))
 	flags.Func("proxy-port", "`port` of the gateway that connections are redirected to", port(&o.addresses.ProxyPort))
 	flags.Func("nflog-group", "`group` to which the packet filter logs what it refuses", port(&o.addresses.Group))

@@ -36,6 +36,13 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "wildcard":
+		serveEverywhere()
+	case "links":
+		if err := reportDowns(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "guest":
 		fmt.Println(runGuest(os.Args[1], os.Args[2:]))
 	}

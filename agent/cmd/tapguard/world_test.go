@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,8 +55,8 @@ type world struct {
 	guest, host, internet string
 	program, directory    string
 	denials               string
-	said                  *bytes.Buffer // by the newest guard, on stderr; complete when it has ended
-	before                []string      // goes before the program's argv
+	said                  said     // by the newest guard and its sentinel, on stderr
+	before                []string // goes before the program's argv
 }
 
 func newWorld(t *testing.T) *world {
@@ -181,6 +180,14 @@ type guard struct {
 	w     *world
 }
 
+// said is a file.
+type said string
+
+func (s said) String() string {
+	text, _ := os.ReadFile(string(s))
+	return string(text)
+}
+
 // start returns once the guard is ready; nil when it failed.
 func (w *world) start(policy string, more ...string) *guard {
 	w.t.Helper()
@@ -196,8 +203,13 @@ func (w *world) start(policy string, more ...string) *guard {
 	argv = append(argv, w.program, "-gateway", gateway, "-guest", guestAddress, "-nflog-group", group,
 		"-control", "control.sock", "-policy-fd", "3", "-ready-fd", "4", "-denials-fd", "5")
 	g := &guard{Cmd: exec.Command("ip", append(argv, more...)...), ended: make(chan error, 1), w: w}
-	w.said = &bytes.Buffer{}
-	g.Dir, g.Stderr = w.directory, w.said
+	log, err := os.CreateTemp(filepath.Dir(w.directory), "log")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer log.Close()
+	w.said = said(log.Name())
+	g.Dir, g.Stderr = w.directory, log
 	g.ExtraFiles = []*os.File{policyRead, readyWrite, denials}
 	if err := g.Start(); err != nil {
 		w.t.Fatal(err)

@@ -44,6 +44,20 @@ func rangesOf(prefixes []netip.Prefix) ranges {
 	return all.merged()
 }
 
+// AddressRange is from its first to its last address.
+type AddressRange struct{ First, Last uint32 }
+
+// Closed lists the addresses that no guest reaches, and the private ones, as the packet filter must know them.
+func Closed() (unreached, privates []AddressRange) {
+	list := func(all ranges) (out []AddressRange) {
+		for _, r := range all {
+			out = append(out, AddressRange{r.first, r.last})
+		}
+		return out
+	}
+	return list(never), list(private)
+}
+
 func rangeOf(prefix netip.Prefix) addressRange {
 	first := number(prefix.Masked().Addr())
 	return addressRange{first, first | uint32(uint64(1)<<(32-prefix.Bits())-1)}

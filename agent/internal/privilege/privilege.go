@@ -31,6 +31,7 @@ const (
 	DACReadSearch Capability = 2
 	FOwner        Capability = 3
 	FSetID        Capability = 4
+	NetAdmin      Capability = 12
 )
 
 // Identity is a user and a group, neither of which is root.
@@ -65,7 +66,7 @@ func Drop(to Identity) error {
 			return fmt.Errorf("cannot become user %d, group %d: %w", to.UID, to.GID, err)
 		}
 	}
-	if err := keepOnly(); err != nil {
+	if err := keepOnly(0); err != nil {
 		return err
 	}
 	if isRoot() {
@@ -86,14 +87,22 @@ func ShutOut() error {
 // Limit keeps the user, and of its capabilities only these: for what works on files that are its user's. A program that
 // has none keeps none.
 func Limit(keep ...Capability) error {
-	if err := keepOnly(keep...); err != nil {
+	mask := maskOf(keep)
+	held := mask
+	if !isRoot() {
+		held = 0
+	}
+	if err := keepOnly(held); err != nil {
 		return err
 	}
-	var mask uint64
-	for _, capability := range keep {
+	return checkKept(mask)
+}
+
+func maskOf(capabilities []Capability) (mask uint64) {
+	for _, capability := range capabilities {
 		mask |= 1 << capability
 	}
-	return checkKept(mask)
+	return mask
 }
 
 func isRoot() bool { return os.Getuid() == 0 || os.Geteuid() == 0 }
@@ -109,7 +118,7 @@ func become(to Identity) error {
 }
 
 // keepOnly works in each thread: credentials belong to threads, and Go has several.
-func keepOnly(keep ...Capability) error {
+func keepOnly(mask uint64) error {
 	if _, _, errno := syscall.AllThreadsSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("cannot set no_new_privs: %w", errno)
 	}
@@ -122,11 +131,9 @@ func keepOnly(keep ...Capability) error {
 		pid     int32
 	}{version: capabilityVersion3}
 	var sets [2]struct{ effective, permitted, inheritable uint32 }
-	if isRoot() {
-		for _, capability := range keep {
-			sets[capability/32].effective |= 1 << (capability % 32)
-			sets[capability/32].permitted |= 1 << (capability % 32)
-		}
+	for half := range sets {
+		held := uint32(mask >> (32 * half))
+		sets[half].effective, sets[half].permitted = held, held
 	}
 	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)),
 		uintptr(unsafe.Pointer(&sets)), 0); errno != 0 {

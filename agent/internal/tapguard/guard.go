@@ -16,6 +16,17 @@ import (
 	"smolvm.dev/agent/internal/egress"
 )
 
+// Companion is a process beside the guard, without which there shall be none; see package sentinel.
+type Companion interface {
+	// Watch tells it of the VMM, as a descriptor of the process (pidfd).
+	Watch(process int) error
+	// Wait returns when it has ended.
+	Wait()
+}
+
+// errAlone is the end of a guard whose companion was ended.
+var errAlone = errors.New("the sentinel has ended")
+
 // errStopped is the end of a server that should go on: half a guard is none.
 var errStopped = errors.New("a socket was closed")
 
@@ -26,12 +37,17 @@ type Guard struct {
 	denials *egress.Denials
 	host    *egress.Host
 	ended   chan error
+	// companion may be nil.
+	companion Companion
 
 	mu       sync.Mutex
 	followed *process
 	name     followRequest
 	lonely   *time.Timer
 }
+
+// Accompany gives the guard a companion, before it runs.
+func (g *Guard) Accompany(companion Companion) { g.companion = companion }
 
 // New makes a guard that ends unless it is told within followLimit whom to follow.
 func New(sockets *Sockets, policy *egress.Policy, denials *egress.Denials, followLimit time.Duration) (*Guard, error) {
@@ -74,12 +90,26 @@ func (g *Guard) Run(ctx context.Context, door net.Listener) error {
 			g.end(errStopped)
 		}()
 	}
+	if g.companion != nil {
+		go func() {
+			g.companion.Wait()
+			if !g.isVMMGone() { // With the VMM it ends as well.
+				g.end(errAlone)
+			}
+		}()
+	}
 	select {
 	case err := <-g.ended:
 		return err
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+func (g *Guard) isVMMGone() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.followed != nil && g.followed.ended(false)
 }
 
 // end ends Run; the first reason counts.
@@ -123,6 +153,12 @@ func (g *Guard) follow(request followRequest) (interface{}, error) {
 	vmm, err := openProcess(request.PID, request.StartTime)
 	if err != nil {
 		return nil, fmt.Errorf("cannot follow process %d: %w", request.PID, err)
+	}
+	if g.companion != nil {
+		if err := g.companion.Watch(vmm.fd); err != nil {
+			vmm.close()
+			return nil, fmt.Errorf("cannot tell the sentinel of process %d: %w", request.PID, err)
+		}
 	}
 	if !g.lonely.Stop() {
 		vmm.close()

@@ -1,12 +1,13 @@
 package tapguard
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"syscall"
 	"time"
+
+	"smolvm.dev/agent/internal/netlink"
 )
 
 // From <linux/netfilter/nfnetlink.h> and <linux/netfilter/nfnetlink_log.h>.
@@ -18,16 +19,14 @@ const (
 	logPacket = 4<<8 | 0 // NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET
 	logConfig = 4<<8 | 1 // NFULNL_MSG_CONFIG
 
-	configCommand   = 1 // NFULA_CFG_CMD
-	configMode      = 2 // NFULA_CFG_MODE
-	configTimeout   = 4 // NFULA_CFG_TIMEOUT
-	commandBind     = 1 // NFULNL_CFG_CMD_BIND
-	copyPacket      = 2 // NFULNL_COPY_PACKET
-	attributeMask   = 0x3fff
-	packetPayload   = 9  // NFULA_PAYLOAD
-	packetPrefix    = 10 // NFULA_PREFIX
-	familyHeader    = 4  // struct nfgenmsg
-	attributeHeader = 4  // struct nlattr
+	configCommand = 1  // NFULA_CFG_CMD
+	configMode    = 2  // NFULA_CFG_MODE
+	configTimeout = 4  // NFULA_CFG_TIMEOUT
+	commandBind   = 1  // NFULNL_CFG_CMD_BIND
+	copyPacket    = 2  // NFULNL_COPY_PACKET
+	packetPayload = 9  // NFULA_PAYLOAD
+	packetPrefix  = 10 // NFULA_PREFIX
+	familyHeader  = 4  // struct nfgenmsg
 )
 
 const (
@@ -46,9 +45,6 @@ const (
 	busyLimit = 2 * time.Second
 	busyPause = 20 * time.Millisecond
 )
-
-// native is the byte order of netlink's own fields: that of amd64 and arm64, the architectures this is built for.
-var native = binary.LittleEndian
 
 // Logged is one packet that a rule logged.
 type Logged struct {
@@ -116,7 +112,7 @@ func bindGroup(fd int, group uint16) error {
 		if err != nil {
 			return err
 		}
-		if !isKernel(from) {
+		if !netlink.IsKernel(from) {
 			continue
 		}
 		if done, err := answerOf(buffer[:n]); done {
@@ -128,27 +124,11 @@ func bindGroup(fd int, group uint16) error {
 // configRequest binds a group and says how much of each packet is wanted, and how soon.
 func configRequest(group uint16) []byte {
 	body := []byte{syscall.AF_UNSPEC, 0, byte(group >> 8), byte(group)}
-	body = appendAttribute(body, configCommand, []byte{commandBind})
-	body = appendAttribute(body, configMode, []byte{0, 0, copyRange >> 8, copyRange & 0xff, copyPacket, 0})
-	body = appendAttribute(body, configTimeout, []byte{0, 0, 0, flushAfter})
-	message := make([]byte, syscall.SizeofNlMsghdr, syscall.SizeofNlMsghdr+len(body))
-	native.PutUint32(message, uint32(syscall.SizeofNlMsghdr+len(body)))
-	native.PutUint16(message[4:], logConfig)
-	native.PutUint16(message[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_ACK)
-	native.PutUint32(message[8:], 1)
-	return append(message, body...)
+	body = netlink.AppendAttribute(body, configCommand, []byte{commandBind})
+	body = netlink.AppendAttribute(body, configMode, []byte{0, 0, copyRange >> 8, copyRange & 0xff, copyPacket, 0})
+	body = netlink.AppendAttribute(body, configTimeout, []byte{0, 0, 0, flushAfter})
+	return netlink.Message(logConfig, syscall.NLM_F_REQUEST|syscall.NLM_F_ACK, 1, body)
 }
-
-func appendAttribute(to []byte, kind uint16, value []byte) []byte {
-	var header [attributeHeader]byte
-	native.PutUint16(header[:], uint16(attributeHeader+len(value)))
-	native.PutUint16(header[2:], kind)
-	to = append(append(to, header[:]...), value...)
-	return append(to, make([]byte, aligned(len(value))-len(value))...)
-}
-
-// aligned rounds up to netlink's alignment.
-func aligned(size int) int { return (size + syscall.NLMSG_ALIGNTO - 1) &^ (syscall.NLMSG_ALIGNTO - 1) }
 
 // answerOf finds the answer to a request among packets, which may come before it.
 func answerOf(data []byte) (done bool, err error) {
@@ -158,22 +138,11 @@ func answerOf(data []byte) (done bool, err error) {
 	}
 	for _, message := range messages {
 		if message.Header.Type != syscall.NLMSG_ERROR {
-			continue
+			continue // NLMSG_DONE ends a row of packets.
 		}
-		if len(message.Data) < 4 {
-			return true, errors.New("short answer of the kernel")
-		}
-		if number := int32(native.Uint32(message.Data)); number != 0 {
-			return true, syscall.Errno(-number)
-		}
-		return true, nil
+		return netlink.Answer(message)
 	}
 	return false, nil
-}
-
-func isKernel(from syscall.Sockaddr) bool {
-	sender, ok := from.(*syscall.SockaddrNetlink)
-	return ok && sender.Pid == 0
 }
 
 // Run hands each packet to take until the log is closed. Packet is only valid during the call.
@@ -187,7 +156,7 @@ func (l *Log) Run(take func(Logged)) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("cannot read refused packets: %w", err)
-		case !isKernel(from):
+		case !netlink.IsKernel(from):
 			continue
 		}
 		for _, logged := range parseLogged(buffer[:n]) {
@@ -230,32 +199,15 @@ func parseLogged(data []byte) []Logged {
 			continue
 		}
 		logged := Logged{Family: message.Data[0]}
-		for rest := message.Data[familyHeader:]; len(rest) >= attributeHeader; {
-			size := int(native.Uint16(rest))
-			if size < attributeHeader || size > len(rest) {
-				break
-			}
-			switch value := rest[attributeHeader:size]; native.Uint16(rest[2:]) & attributeMask {
+		netlink.Attributes(message.Data[familyHeader:], func(kind uint16, value []byte) {
+			switch kind {
 			case packetPayload:
 				logged.Packet = value
 			case packetPrefix:
-				logged.Prefix = untilNul(value)
+				logged.Prefix = netlink.Text(value)
 			}
-			if size = aligned(size); size > len(rest) {
-				break
-			}
-			rest = rest[size:]
-		}
+		})
 		all = append(all, logged)
 	}
 	return all
-}
-
-func untilNul(text []byte) string {
-	for i, c := range text {
-		if c == 0 {
-			return string(text[:i])
-		}
-	}
-	return string(text)
 }

@@ -4,23 +4,25 @@ import (
 	"bytes"
 	"syscall"
 	"testing"
+
+	"smolvm.dev/agent/internal/netlink"
 )
 
 // loggedMessage is a packet message as the kernel writes it.
 func loggedMessage(family byte, attributes []byte) []byte {
 	body := append([]byte{family, 0, 0x40, 0x07}, attributes...)
 	message := make([]byte, syscall.SizeofNlMsghdr)
-	native.PutUint32(message, uint32(len(message)+len(body)))
-	native.PutUint16(message[4:], logPacket)
+	netlink.Native.PutUint32(message, uint32(len(message)+len(body)))
+	netlink.Native.PutUint16(message[4:], logPacket)
 	return append(message, body...)
 }
 
 func TestParseLogged(t *testing.T) {
-	attributes := appendAttribute(nil, 1, []byte{8, 0, 1, 0})
-	attributes = appendAttribute(attributes, packetPrefix, []byte("not-allowed\x00"))
-	attributes = appendAttribute(attributes, packetPayload, []byte{0x45, 1, 2})
+	attributes := netlink.AppendAttribute(nil, 1, []byte{8, 0, 1, 0})
+	attributes = netlink.AppendAttribute(attributes, packetPrefix, []byte("not-allowed\x00"))
+	attributes = netlink.AppendAttribute(attributes, packetPayload, []byte{0x45, 1, 2})
 	data := loggedMessage(syscall.AF_INET, attributes)
-	data = append(data, loggedMessage(syscall.AF_INET6, appendAttribute(nil, packetPrefix, []byte("ip6\x00")))...)
+	data = append(data, loggedMessage(syscall.AF_INET6, netlink.AppendAttribute(nil, packetPrefix, []byte("ip6\x00")))...)
 	got := parseLogged(data)
 	if len(got) != 2 {
 		t.Fatalf("%d packets: %+v", len(got), got)
@@ -34,7 +36,7 @@ func TestParseLogged(t *testing.T) {
 }
 
 func TestParseLoggedTakesAnything(t *testing.T) {
-	whole := loggedMessage(syscall.AF_INET, appendAttribute(nil, packetPayload, []byte{0x45, 1, 2}))
+	whole := loggedMessage(syscall.AF_INET, netlink.AppendAttribute(nil, packetPayload, []byte{0x45, 1, 2}))
 	for cut := range whole {
 		parseLogged(whole[:cut])
 		for _, value := range []byte{0, 1, 0x7f, 0xff} {
@@ -60,13 +62,13 @@ func TestConfigRequest(t *testing.T) {
 
 func TestAnswerOf(t *testing.T) {
 	answer := make([]byte, syscall.SizeofNlMsghdr+20)
-	native.PutUint32(answer, uint32(len(answer)))
-	native.PutUint16(answer[4:], syscall.NLMSG_ERROR)
+	netlink.Native.PutUint32(answer, uint32(len(answer)))
+	netlink.Native.PutUint16(answer[4:], syscall.NLMSG_ERROR)
 	if done, err := answerOf(answer); !done || err != nil {
 		t.Errorf("no error: %v %v", done, err)
 	}
 	busy := int32(syscall.EBUSY)
-	native.PutUint32(answer[syscall.SizeofNlMsghdr:], uint32(-busy))
+	netlink.Native.PutUint32(answer[syscall.SizeofNlMsghdr:], uint32(-busy))
 	if done, err := answerOf(answer); !done || err != syscall.EBUSY {
 		t.Errorf("EBUSY: %v %v", done, err)
 	}

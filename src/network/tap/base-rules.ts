@@ -96,7 +96,7 @@ const CHAINS: readonly Omit<NftChain, "family" | "table">[] = [
   { name: "input", type: "filter", hook: "input", prio: BEFORE_OTHERS_FILTERS, policy: "accept" },
   { name: "forward", type: "filter", hook: "forward", prio: BEFORE_OTHERS_FILTERS, policy: "accept" },
   { name: "output", type: "filter", hook: "output", prio: BEFORE_OTHERS_FILTERS, policy: "accept" },
-  { name: "masquerade", type: "nat", hook: "postrouting", prio: SOURCE_NAT, policy: "accept" },
+  { name: "source_nat", type: "nat", hook: "postrouting", prio: SOURCE_NAT, policy: "accept" },
 ];
 const ARP_CHAIN = { ...ARP, name: "input", type: "filter", hook: "input", prio: 0, policy: "accept" } as const;
 
@@ -202,7 +202,7 @@ function inetRules(mark: string): NftCommand[] {
       [isIn(SETS.addresses, oifname, destination), accept],
       [drop],
     ]),
-    ...rulesOf("masquerade", [
+    ...rulesOf("source_nat", [
       [isIn(SETS.addresses, iifname, header("ip", "saddr")), words.notToDevice, { masquerade: null }],
     ]),
     ...rulesOf(DIRECT, [

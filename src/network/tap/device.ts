@@ -8,6 +8,7 @@ import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
 import { runProgram } from "../../host/process.js";
 import { addressesOf, GATEWAY_MAC, TAP_MTU_BYTES } from "./addresses.js";
 import { networkFailed } from "./network-failed.js";
+import { readRoutes } from "./uplinks.js";
 
 /** What a device is made for. */
 export interface DeviceRequest {
@@ -50,11 +51,13 @@ export function hasDevice(index: number): boolean {
 }
 
 /**
- * True when the device is there, and whoever switches routing off and on has not undone its settings. Others have their
- * own opinion of some: systemd writes rp_filter when it hears of a new device.
+ * True when the device is there and up, and whoever switches routing off and on has not undone its settings. Others have
+ * their own opinion of some: systemd writes rp_filter when it hears of a new device.
  */
 export function isDeviceReady(index: number): boolean {
-  if (!hasDevice(index)) return false;
+  // While a device is down the kernel has no route to its network. This, too, follows the namespace of who asks.
+  const { device } = addressesOf(index);
+  if (!hasDevice(index) || !readRoutes().some((route) => route.device === device)) return false;
   const essential = settingsOf(index).filter(([path]) => ESSENTIAL.some((name) => path.endsWith(`/${name}`)));
   return essential.every(([path, value]) => {
     try {

@@ -76,16 +76,24 @@ export function rangeElements(ranges: Ipv4Ranges): NftExpression[] {
   );
 }
 
-/** The rules of a chain, in order, as commands. A comment is the first one's. */
+/**
+ * All rules of a chain, in order, as commands. The first one's comment says how many they are, so that whoever looks sees
+ * whether some are missing (agent/internal/sentinel), after another text where there is one.
+ */
 export function rulesOf(
   chain: string,
   rules: readonly (readonly NftStatement[])[],
   { table = INET, comment }: { readonly table?: typeof INET | typeof ARP; readonly comment?: string } = {},
 ): NftCommand[] {
   return rules.map((expr, index) => {
-    const noted = index === 0 && comment !== undefined ? { comment } : {};
+    const noted = index === 0 ? { comment: sealOf(rules.length, comment) } : {};
     return { add: { rule: { ...table, chain, expr, ...noted } } };
   });
+}
+
+/** Comment of the first of so many rules. */
+export function sealOf(count: number, text?: string): string {
+  return `${text === undefined ? "" : `${text}, `}rules: ${count}`;
 }
 
 export function elementsOf(

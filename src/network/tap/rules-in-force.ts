@@ -7,7 +7,7 @@ import { runProgram } from "../../host/process.js";
 import { addressesOf } from "./addresses.js";
 import { BASE_MARK, baseRules, MARKED_CHAIN, SETS } from "./base-rules.js";
 import type { NftCommand } from "./nft-command.js";
-import { TABLE } from "./rule-words.js";
+import { sealOf, TABLE } from "./rule-words.js";
 import { chainsOf, replacementOfVm, type TapVm } from "./vm-rules.js";
 
 /** What nft prints, as far as it matters here. */
@@ -21,7 +21,8 @@ interface Listed {
 export async function isBaseInForce(deadline: Deadline): Promise<boolean> {
   const listed = await list("chain", MARKED_CHAIN, deadline);
   const rules = (listed ?? []).flatMap(({ rule }) => rule ?? []);
-  return rules.length === countRules(baseRules([]), MARKED_CHAIN) && rules[0]?.comment === BASE_MARK;
+  const count = countRules(baseRules([]), MARKED_CHAIN);
+  return rules.length === count && rules[0]?.comment === sealOf(count, BASE_MARK);
 }
 
 /**

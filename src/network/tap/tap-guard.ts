@@ -1,5 +1,6 @@
 // Starts tapguard, which serves one TAP device: DNS, the proxy for allowed names, and records of what was refused. It
-// outlives this program and ends with the VMM that it was told of.
+// outlives this program and ends with the VMM that it was told of. It starts a sentinel beside it, which takes the device
+// down when the guard dies or rules are gone.
 
 import { chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -82,7 +83,7 @@ function tapGuardArgv({ guardPath, addresses }: Pick<TapGuardOptions, "guardPath
   const user = unprivilegedUser();
   return [
     guardPath,
-    ...["-gateway", addresses.gateway, "-guest", addresses.guest],
+    ...["-device", addresses.device, "-gateway", addresses.gateway, "-guest", addresses.guest],
     ...["-proxy-port", String(PROXY_PORT), "-nflog-group", String(addresses.logGroup)],
     ...["-policy-fd", String(POLICY_FD), "-denials-fd", String(REFUSALS_FD), "-ready-fd", String(READY_FD)],
     ...["-control", CONTROL_NAME],

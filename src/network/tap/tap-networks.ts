@@ -35,10 +35,12 @@ export interface TapRequest extends Omit<TapVm, "index"> {
 export interface ClosedTapNetwork {
   readonly addresses: TapAddresses;
   /**
-   * Puts the rules in force and brings the device up. To be called once, or not at all before {@link TapNetworks.tearDown}.
+   * Puts the rules in force. To be called once, or not at all before {@link TapNetworks.tearDown}.
    *
    * @throws {NETWORK_FAILED} {HOST_UNSUPPORTED} {BUSY} {TIMEOUT} {ABORTED} Nothing is left then.
    */
+  enforce(): Promise<void>;
+  /** Brings the device up, after {@link enforce}. @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED} Nothing is left then. */
   open(): Promise<void>;
 }
 
@@ -63,7 +65,8 @@ export class TapNetworks {
    * @throws {HOST_UNSUPPORTED} when a program is missing. @throws {BUSY} {TIMEOUT} {ABORTED}
    */
   async setUp(request: TapRequest, deadline: Deadline): Promise<TapAddresses> {
-    const { addresses, open } = await this.begin(request, deadline);
+    const { addresses, enforce, open } = await this.begin(request, deadline);
+    await enforce();
     await open();
     return addresses;
   }
@@ -85,7 +88,12 @@ export class TapNetworks {
       });
       const vm = { ...request, index };
       if (await this.#make(vm, deadline)) {
-        return { addresses: addressesOf(index), open: () => this.#open(vm, deadline) };
+        const orUndo = (step: () => Promise<void>) => this.#orUndo(vm, step);
+        return {
+          addresses: addressesOf(index),
+          enforce: () => orUndo(() => this.#enforce(vm, deadline)),
+          open: () => orUndo(() => bringUp(index, deadline)),
+        };
       }
     }
     throw new SmolVMError("NETWORK_FAILED", `Cannot make a TAP device: others have taken the names of ${ATTEMPTS}`, {
@@ -210,12 +218,15 @@ export class TapNetworks {
     return false;
   }
 
-  /** Puts the rules in force and brings the device up, which is gone when that fails. */
-  async #open(vm: HeldVm, deadline: Deadline): Promise<void> {
+  async #enforce(vm: HeldVm, deadline: Deadline): Promise<void> {
+    await this.#rules.add(vm, deadline);
+    if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
+  }
+
+  /** Removes the network when a step fails. */
+  async #orUndo(vm: HeldVm, step: () => Promise<void>): Promise<void> {
     try {
-      await this.#rules.add(vm, deadline);
-      if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
-      await bringUp(vm.index, deadline);
+      await step();
     } catch (error) {
       await removeDevice(vm.index, Deadline.after(CLEANUP_MS)).catch(() => {});
       this.#end(vm);
