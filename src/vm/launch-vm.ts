@@ -7,6 +7,7 @@ import { Deadline } from "../base/deadline.js";
 import { Phases } from "../base/phases.js";
 import { configureGuest, type GuestSettings } from "../guest/configure.js";
 import type { GuestConnection } from "../guest/connection.js";
+import { endProcessGroup } from "../host/end-process.js";
 import { type Boot, bootError } from "./boot-error.js";
 import { appendToConsole, GO_ON_MARK } from "./console-log.js";
 import type { VmContext } from "./context.js";
@@ -14,7 +15,7 @@ import { readEnvironment } from "./environment-file.js";
 import { guestMtu } from "./guest-mtu.js";
 import { startServices } from "./guest-services.js";
 import { helperPath } from "./helper-programs.js";
-import { recordProcess } from "./live-process.js";
+import { liveProcess, recordProcess } from "./live-process.js";
 import { type LogKeeper, startLogKeeper } from "./log-keeper.js";
 import type { StartedNetwork } from "./network-start.js";
 import { HeldPorts } from "./ports/held-ports.js";
@@ -101,6 +102,7 @@ async function launchWith(ctx: VmContext, launch: Launch, held: HeldPorts): Prom
     if (launch.role === "vm") await startServices(ctx, boot, { connection, held, phases });
     return { connection, warnings };
   };
+  const introduction = introduced();
   let networkFailure: unknown;
   const connected = network?.ready.catch((error: unknown) => {
     networkFailure = error;
@@ -108,13 +110,19 @@ async function launchWith(ctx: VmContext, launch: Launch, held: HeldPorts): Prom
   });
   try {
     // Both at once: a network that cannot be is told of before a guest that stays silent.
-    const [{ connection, warnings }] = await Promise.all([introduced(), connected]);
+    const [{ connection, warnings }] = await Promise.all([introduction, connected]);
     phases.end("network ready");
     return { runtimeDir, connection, warnings: [...(network?.warnings ?? []), ...warnings] };
   } catch (error) {
-    await recorded;
+    if (error === networkFailure) await endVmm(ctx, vmId); // What waits for its guest ends with it.
+    await Promise.allSettled([introduction, recorded]); // Nothing may be started while all of it is released.
     throw error === networkFailure ? error : await bootError(boot, { vmm, keeperPid: keeper.pid }, error);
   }
+}
+
+async function endVmm(ctx: VmContext, vmId: string): Promise<void> {
+  const vmm = await liveProcess(ctx, vmId, VMM_ROLE);
+  if (vmm !== undefined) await endProcessGroup(vmm);
 }
 
 /** A guest that goes on says nothing of a boot, and its log would begin in the middle. */

@@ -123,7 +123,9 @@ interface RestartedGuard {
 
 /** Starts another guard for a VMM that runs, and waits until it works. */
 async function restartGuard(ctx: VmContext, network: NetworkStart): Promise<void> {
-  const { vmId, spec } = network;
+  const { vmId, spec, deadline } = network;
+  // Should no guard start again, the device stays down: the rules leave ports of the host to it.
+  if (spec.networkMode === "tap") await closeTap(ctx, vmId, deadline);
   const started: RestartedGuard =
     spec.networkMode === "tap"
       ? await restartTapGuard(ctx, network)

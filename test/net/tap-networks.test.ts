@@ -360,6 +360,8 @@ describe.skipIf(reason !== undefined)("TAP networks", () => {
       expect(devices()).toEqual(["svm1"]);
       const guest = await tap.guest("g", { owner: { ...lost, vmId: "g" } });
       expect(await tap.call("reclaim")).toEqual([]);
+      internet.ip("link", "set", "dev", guest.addresses.device, "down");
+      expect(await tap.call("reclaim")).toEqual([]);
       expect(devices()).toContain(guest.addresses.device);
       expect(device).toBe("svm0");
       rmSync(tap.stateDir, { recursive: true });

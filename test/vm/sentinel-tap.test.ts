@@ -148,6 +148,19 @@ describe.skipIf(reason !== undefined)("a TAP network that somebody breaks", () =
     await expectMended();
   });
 
+  it("is closed by the next call where no guard can start, and mended when one can", async () => {
+    process.kill(pidsOf(SENTINEL)[0] ?? 0, "SIGKILL");
+    await eventually(() => (pidsOf(GUARD).length === 0 ? true : undefined));
+    expect(isUp()).toBe(true);
+    const services = [{ kind: "tcp" as const, address: "0.0.0.0", port: PROXY_PORT, name: "other" }];
+    {
+      await using _other = await NetServer.start(internet.tool, internet.onHost, { services });
+      expect((await guest.try(OUT)).outcome).not.toBe("ok");
+      expect(isUp()).toBe(false);
+    }
+    await expectMended();
+  });
+
   it("leaves no connection of its guest in the host's tables", async () => {
     // Those that it began: the address comes first in their line.
     const isOurs = (line: string) => line.split(" src=")[1]?.startsWith(`${facts.address} `) === true;

@@ -9,7 +9,8 @@ import { baseRules } from "./base-rules.js";
 import { runNft } from "./run-nft.js";
 import { replacementOfVm, type TapVm } from "./vm-rules.js";
 
-const TUN_DEVICE = "/dev/net/tun";
+/** The device file by which TAP devices are opened. */
+export const TUN_DEVICE = "/dev/net/tun";
 /** A setting that exists in every network namespace. */
 const SETTING = "/proc/sys/net/ipv4/conf/all/forwarding";
 /** Bound of the trial, in milliseconds. */

@@ -1,11 +1,11 @@
 // TAP networks from set-up to removal: lease, rules, device, in this order, and back. Everything is on record before it
 // exists. What the rules are is in base-rules.ts and vm-rules.ts.
 
-import { networkInterfaces } from "node:os";
 import { Deadline } from "../../base/deadline.js";
 import { SmolVMError } from "../../errors/smolvm-error.js";
 import { addressesOf, rangeOf, type TapAddresses } from "./addresses.js";
 import { bringDown, bringUp, hasDevice, makeDevice, removeDevice } from "./device.js";
+import { isDeviceInUse } from "./device-users.js";
 import { doRangesOverlap } from "./ipv4-ranges.js";
 import { limitRate } from "./rate-limit.js";
 import { takenRanges } from "./taken-ranges.js";
@@ -185,7 +185,7 @@ export class TapNetworks {
    * @throws {NETWORK_FAILED} {TIMEOUT} {ABORTED}
    */
   async reclaim(abandoned: readonly TapLease[], deadline: Deadline): Promise<readonly TapLease[]> {
-    const unused = abandoned.filter(({ index }) => !isInUse(index));
+    const unused = abandoned.filter(({ index }) => !isDeviceInUse(addressesOf(index).device));
     for (const { owner } of unused) await this.tearDown(owner, deadline);
     return unused;
   }
@@ -253,9 +253,4 @@ export class TapNetworks {
       }
     }
   }
-}
-
-/** Node.js lists interfaces that are running, and a TAP runs while somebody has it open. */
-function isInUse(index: number): boolean {
-  return networkInterfaces()[addressesOf(index).device] !== undefined;
 }
