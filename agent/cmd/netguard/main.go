@@ -21,6 +21,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -33,6 +34,8 @@ const (
 	readyLine = "ready\n"
 	// policyLimit is the longest policy, in bytes; egress takes no longer one either.
 	policyLimit = 1 << 20
+	// memoryLimit is for the whole heap, in bytes. Near to it the collector works more often; nothing fails.
+	memoryLimit = 128 << 20
 	// dialPause is the time between two looks whether the VMM was started.
 	dialPause = time.Millisecond
 	// probeTimeout bounds -probe-names.
@@ -43,6 +46,7 @@ const (
 )
 
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
 	err := start(os.Args[1:])
 	if err == nil {
 		return

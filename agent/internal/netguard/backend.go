@@ -158,16 +158,18 @@ func isClosedWithin(c <-chan struct{}, limit time.Duration) bool {
 }
 
 // write sends whole frames, unless `still` says no when its turn has come. What is sent to a passt that does not run is
-// lost, as on any network.
-func (b *backend) write(messages []byte, still func() bool) {
+// lost, as on any network; then it tells false.
+func (b *backend) write(messages []byte, still func() bool) bool {
 	<-b.writing
 	defer func() { b.writing <- struct{}{} }()
 	b.mutex.Lock()
 	to := b.link
 	b.mutex.Unlock()
-	if to != nil && still() {
-		_, _ = to.Write(messages)
+	if to == nil || !still() {
+		return false
 	}
+	_, err := to.Write(messages)
+	return err == nil
 }
 
 // settle returns when no write goes on that began before. passt may be slow to read while the VM is paused; then it is

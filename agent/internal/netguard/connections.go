@@ -42,12 +42,14 @@ type connection struct {
 	answered     bool   // the guest has acknowledged something
 	guestEnded   bool   // FIN was seen
 	remoteEnded  bool
+	isLost       bool // its SYN has not reached passt
+	isEnded      bool // what waits of it must not reach passt any more
 }
 
 // isRepeated tells of a SYN that came again because the answer takes its time: passt resets the connection when it gets
 // one (seen with passt of 2023).
 func (c *connection) isRepeated(p *packet, now time.Time) bool {
-	return p.opens() && p.sequence == c.first && !c.answered && now.Sub(c.opened) < answerPatience
+	return p.opens() && p.sequence == c.first && !c.answered && !c.isLost && now.Sub(c.opened) < answerPatience
 }
 
 func (c *connection) over() bool { return c.guestEnded && c.remoteEnded }
@@ -111,6 +113,7 @@ func (t connectionTable) received(p *packet, lane Lane, now time.Time, window fu
 		c.remoteEnded = true
 	}
 	if p.flags&tcpRst != 0 {
+		c.isEnded = true
 		delete(t, p.conversation)
 	}
 	return true

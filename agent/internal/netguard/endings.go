@@ -19,6 +19,7 @@ func (g *Guard) makeRoom() *Ending {
 // end forgets a connection.
 func (g *Guard) end(of conversation) *Ending {
 	known := g.connections[of]
+	known.isEnded = true
 	delete(g.connections, of)
 	ending := &Ending{Lane: known.lane}
 	ending.ToGuest, ending.ToPasst = g.resets(of, known)
@@ -56,10 +57,11 @@ func (g *Guard) stays(c conversation, lane Lane) bool {
 	return action == egress.Direct || action == egress.ByName && lane == ToNames
 }
 
-// EndLane ends what went through a passt that has gone.
+// EndLane ends what went through a passt that has gone. What was judged before must not reach the next one.
 func (g *Guard) EndLane(lane Lane) []*Ending {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
+	g.epoch++
 	if lane == ToHost {
 		g.flows = newFlowTable()
 	}

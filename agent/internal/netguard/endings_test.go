@@ -64,7 +64,11 @@ func TestAPasstThatEndsEndsItsConnections(t *testing.T) {
 	it.sends(syn("203.0.113.7", 8080))
 	it.sends(syn("1.1.1.1", 443))
 	it.sends(frame(protocolUDP, guest, "203.0.113.7", udp(40000, 80, "x")))
+	epoch := it.Epoch()
 	endings := it.EndLane(ToNames)
+	if it.Epoch() == epoch {
+		t.Error("what waits goes to the next passt")
+	}
 	if len(endings) != 1 || endings[0].Lane != ToNames || len(it.connections) != 1 || len(it.flows.last) != 1 {
 		t.Errorf("%d endings, %d connections", len(endings), len(it.connections))
 	}
@@ -74,5 +78,27 @@ func TestAPasstThatEndsEndsItsConnections(t *testing.T) {
 	}
 	if len(it.EndLane(ToHost)) != 1 || len(it.flows.last) != 0 || len(it.flows.sources) != 0 {
 		t.Error("something of the host's passt is left")
+	}
+}
+
+// What waits of a connection that has ended must not reach passt: a SYN among it would open one that nobody knows.
+func TestWhatWaitsEndsWithItsConnection(t *testing.T) {
+	for name, end := range map[string]func(it *tested, of conversation){
+		"made room": func(it *tested, of conversation) { it.end(of) },
+		"reset by passt": func(it *tested, of conversation) {
+			it.Inbound(frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpRst)), ToHost)
+		},
+	} {
+		it := newTested(t, openPolicy)
+		wait := func(f []byte) waiting { return waiting{epoch: it.Epoch(), of: it.Outbound(f).of} }
+		first, other, datagram := wait(syn("203.0.113.7", 80)), wait(syn("203.0.113.8", 80)), wait(datagram("x"))
+		if it.isStale(first) || it.isStale(other) || it.isStale(datagram) {
+			t.Errorf("%s: dropped before", name)
+		}
+		p, _ := parseOutbound(syn("203.0.113.7", 80)[ethernetSize:])
+		end(it, p.conversation)
+		if !it.isStale(first) || it.isStale(other) || it.isStale(datagram) {
+			t.Errorf("%s: stale are %v, %v, %v", name, it.isStale(first), it.isStale(other), it.isStale(datagram))
+		}
 	}
 }

@@ -187,6 +187,31 @@ func TestARepeatedSynGoesToPasstOnce(t *testing.T) {
 	}
 }
 
+// Where passt has not got it, the guest's next one is the first.
+func TestALostSynMayComeAgain(t *testing.T) {
+	it := newTested(t, openPolicy)
+	first := syn("203.0.113.7", 80)
+	judge := func(want string) {
+		t.Helper()
+		if got := it.sends(first); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	judge("host")
+	other := syn("203.0.113.7", 80)
+	other[ethernetSize+ipv4Size+4] = 1 // The sequence number of another connection.
+	it.lost(message(other))
+	judge("drop")
+	it.lost(append(message(frame(protocolTCP, guest, "203.0.113.7", tcp(40000, 80, tcpAck))), message(datagram("x"))...))
+	judge("drop")
+	it.lost(append(message(datagram("x")), message(first)...))
+	judge("host")
+	judge("drop")
+	it.Inbound(frame(protocolTCP, "203.0.113.7", guest, tcp(80, 40000, tcpSyn|tcpAck)), ToHost)
+	it.lost(message(first))
+	judge("drop") // passt has got it.
+}
+
 func TestOneConnectionTooManyEndsAnother(t *testing.T) {
 	it := newTested(t, openPolicy)
 	open := func(i int) Verdict {

@@ -45,6 +45,7 @@ type Verdict struct {
 	Reply []byte
 	// Ended is a connection that had to make room for this one.
 	Ended *Ending
+	of    *connection // that a forwarded segment belongs to
 }
 
 // Guard judges frames. It is safe for use by many goroutines.
@@ -112,6 +113,30 @@ func (g *Guard) Epoch() uint64 {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	return g.epoch
+}
+
+// isStale tells that a frame that waits must not go on any more.
+func (g *Guard) isStale(w waiting) bool {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	return g.epoch != w.epoch || w.of != nil && w.of.isEnded
+}
+
+// lost tells of frames of the guest that were to go to a passt, and did not: a SYN among them may come again.
+func (g *Guard) lost(messages []byte) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	for len(messages) > 0 {
+		end := lengthSize + int(binary.BigEndian.Uint32(messages))
+		p, whole := parseOutbound(messages[lengthSize+ethernetSize : end])
+		messages = messages[end:]
+		if !whole || p.protocol != protocolTCP || !p.opens() {
+			continue
+		}
+		if known := g.connections[p.conversation]; known != nil && known.first == p.sequence && !known.accepted {
+			known.isLost = true
+		}
+	}
 }
 
 // Outbound judges a frame from the guest.
@@ -219,7 +244,7 @@ func (g *Guard) judgeTCP(p *packet) (verdict Verdict, denial *egress.Denial) {
 	if p.flags&tcpSyn == 0 {
 		p.limitWindow(g.limit.window(known.way, g.toGuest.crowd()), known.scale)
 	}
-	verdict.Forward, verdict.Lane = true, known.lane
+	verdict.Forward, verdict.Lane, verdict.of = true, known.lane, known
 	return verdict, nil
 }
 

@@ -7,11 +7,11 @@ import "smolvm.dev/agent/internal/egress"
 type pacer struct {
 	queue  *fairQueue
 	bucket *egress.Bucket
-	send   func(waiting)
+	send   func(waiting) bool // whether the frame counts; not when it is lost
 }
 
 // newPacer returns nil where there is no limit.
-func newPacer(limit limit, send func(waiting)) *pacer {
+func newPacer(limit limit, send func(waiting) bool) *pacer {
 	if limit.rate <= 0 {
 		return nil
 	}
@@ -29,13 +29,8 @@ func (p *pacer) run(quit <-chan struct{}) {
 			}
 			continue
 		}
-		p.send(w)
-		p.bucket.Wait(len(w.message))
+		if p.send(w) {
+			p.bucket.Wait(len(w.message))
+		}
 	}
-}
-
-// add copies the message: its memory is used again. There may be no room, then it is lost.
-func (p *pacer) add(w waiting) {
-	w.message = append([]byte(nil), w.message...)
-	p.queue.push(w)
 }

@@ -13,6 +13,11 @@ const (
 	mostQueue    = 8 << 20
 	// frameCost is what a waiting frame counts beside its bytes: memory of ours.
 	frameCost = 128
+	// freshInARow is how many frames of conversations that begin go before the others have a turn: a guest that begins
+	// one with each frame would keep everybody else waiting.
+	freshInARow = 4
+	// emptyFlows bounds how many conversations are remembered of which nothing waits.
+	emptyFlows = 1024
 )
 
 // waiting is a frame in a queue.
@@ -20,6 +25,7 @@ type waiting struct {
 	message []byte
 	lane    Lane            // Where to, on the way to a passt.
 	epoch   uint64          // In which it was judged.
+	of      *connection     // Of the guest's, on the way to a passt; nil for what is not TCP.
 	quit    <-chan struct{} // Closed when the passt that it came from is not wanted any more; nil for none.
 	isOurs  bool            // It was made here, for the guest: it goes whatever changes.
 }
@@ -63,6 +69,8 @@ type fairQueue struct {
 	cost       int
 	flows      map[flowKey]*flow
 	fresh, old []*flow
+	empty      int // how many flows have no frames
+	inARow     int // frames of fresh ones while there were old ones
 }
 
 func newFairQueue(of limit) *fairQueue {
@@ -77,8 +85,9 @@ func newFairQueue(of limit) *fairQueue {
 		flows: map[flowKey]*flow{}}
 }
 
-// push takes the frame, or loses it: a conversation may have no more waiting than there is room for others. So one has
-// up to half of all, and there is always room for another.
+// push takes a copy of the frame, or says that it is lost: a conversation may have no more waiting than there is room for
+// others. So one alone has up to half of all, each that comes has less than those before, and of very many the last have
+// nothing.
 func (q *fairQueue) push(w waiting) bool {
 	key, cost := flowOf(w.message[lengthSize:]), len(w.message)+frameCost
 	q.mutex.Lock()
@@ -95,7 +104,10 @@ func (q *fairQueue) push(w waiting) bool {
 		f = &flow{key: key, credit: q.quantum, isFresh: true}
 		q.flows[key] = f
 		q.fresh = append(q.fresh, f)
+	} else if len(f.frames) == 0 {
+		q.empty--
 	}
+	w.message = append([]byte(nil), w.message...) // Its memory is used again.
 	f.frames = append(f.frames, w)
 	f.cost += cost
 	q.cost += cost
@@ -111,10 +123,7 @@ func (q *fairQueue) pop() (waiting, bool) {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	for {
-		list := &q.fresh
-		if len(*list) == 0 {
-			list = &q.old
-		}
+		list := q.turn()
 		if len(*list) == 0 {
 			return waiting{}, false
 		}
@@ -124,39 +133,75 @@ func (q *fairQueue) pop() (waiting, bool) {
 			f.credit += q.quantum
 			q.retire(list)
 		case len(f.frames) > 0:
-			w := f.frames[0]
-			f.frames[0] = waiting{}
-			f.frames = f.frames[1:]
-			f.credit -= len(w.message)
-			f.cost -= len(w.message) + frameCost
-			q.cost -= len(w.message) + frameCost
-			return w, true
+			return q.take(list), true
 		case f.isFresh && len(q.old) > 0:
 			q.retire(list) // Else who sends one frame at a time would be fresh each time.
 		default:
-			*list = (*list)[1:]
-			delete(q.flows, f.key)
+			q.empty--
+			q.forget(list)
 		}
 	}
+}
+
+// turn is the list that is looked at next.
+func (q *fairQueue) turn() *[]*flow {
+	if len(q.fresh) == 0 || q.inARow >= freshInARow && len(q.old) > 0 {
+		return &q.old
+	}
+	return &q.fresh
+}
+
+// take gives the next frame of the first of a list.
+func (q *fairQueue) take(list *[]*flow) waiting {
+	f := (*list)[0]
+	w := f.frames[0]
+	f.frames[0] = waiting{}
+	f.frames = f.frames[1:]
+	f.credit -= len(w.message)
+	f.cost -= len(w.message) + frameCost
+	q.cost -= len(w.message) + frameCost
+	if f.isFresh && len(q.old) > 0 {
+		q.inARow++
+	} else {
+		q.inARow = 0
+	}
+	if len(f.frames) > 0 {
+		return w
+	}
+	f.frames = nil
+	if q.empty < emptyFlows {
+		q.empty++
+	} else {
+		q.forget(list)
+	}
+	return w
+}
+
+// forget removes the first of a list.
+func (q *fairQueue) forget(list *[]*flow) {
+	delete(q.flows, (*list)[0].key)
+	(*list)[0] = nil
+	*list = (*list)[1:]
 }
 
 // retire puts the first of a list behind those that have had their turn.
 func (q *fairQueue) retire(list *[]*flow) {
 	f := (*list)[0]
+	(*list)[0] = nil
 	*list = (*list)[1:]
 	f.isFresh = false
 	q.old = append(q.old, f)
 }
 
-// crowd is how many conversations wait, and at least 1.
+// crowd is how many conversations have frames waiting, and at least 1.
 func (q *fairQueue) crowd() int {
 	if q == nil {
 		return 1
 	}
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
-	if len(q.flows) == 0 {
+	if len(q.flows) == q.empty {
 		return 1
 	}
-	return len(q.flows)
+	return len(q.flows) - q.empty
 }

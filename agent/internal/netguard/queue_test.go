@@ -113,9 +113,103 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// A guest may begin a conversation with each frame, so that somebody fresh waits all the time.
+func TestQueueIsNotHeldByThoseThatBegin(t *testing.T) {
+	const old, begin, rounds = 40, 1000, 30000
+	q := newFairQueue(limit{125_000, 1500})
+	waits := 0
+	push := func(port uint16) {
+		t.Helper()
+		if !q.push(from(port, 0)) {
+			t.Fatal("no room")
+		}
+		waits++
+	}
+	for i := 0; i < 30*old; i++ {
+		push(uint16(i % old))
+	}
+	push(begin)
+	sent, most := 0, 0
+	for i := uint16(1); i < rounds; i++ {
+		push(begin + i)
+		w, _ := q.pop()
+		waits--
+		if port := portOf(w); port < old {
+			push(port) // It goes on.
+			sent++
+			w, _ = q.pop()
+			waits--
+		}
+		if len(q.flows) > most {
+			most = len(q.flows)
+		}
+	}
+	if sent < rounds/(freshInARow+2) {
+		t.Errorf("of the old ones %d of %d were sent", sent, rounds)
+	}
+	if limit := old + emptyFlows + waits; most > limit || len(q.old) > limit || len(q.flows) != q.crowd()+q.empty {
+		t.Errorf("%d flows were remembered, %d of %d are old, a crowd of %d and %d empty", most, len(q.old), len(q.flows), q.crowd(), q.empty)
+	}
+	for _, some := q.pop(); some; {
+		_, some = q.pop()
+	}
+	if q.cost != 0 || q.empty != 0 || len(q.flows) != 0 || q.crowd() != 1 {
+		t.Errorf("left: %d, %d flows, %d empty", q.cost, len(q.flows), q.empty)
+	}
+}
+
+func TestCrowdIsThoseWithFrames(t *testing.T) {
+	q := newFairQueue(limit{125_000, 1500})
+	for port := uint16(1); port <= 3; port++ {
+		q.push(from(port, 0))
+	}
+	q.pop()
+	q.pop()
+	if got := q.crowd(); got != 1 {
+		t.Errorf("%d where one has frames", got)
+	}
+	q.push(from(1, 0))
+	if got := q.crowd(); got != 2 {
+		t.Errorf("%d where one of two has come back", got)
+	}
+}
+
+func TestQueueCopiesOnlyWhatItTakes(t *testing.T) {
+	q := newFairQueue(limit{125_000, 1500})
+	mine := from(1, 1400)
+	for q.push(mine) {
+	}
+	if copies := testing.AllocsPerRun(10, func() { q.push(mine) }); copies != 0 {
+		t.Errorf("%v for a frame that is lost", copies)
+	}
+	mine.message[len(mine.message)-1] = 1
+	if w, _ := q.pop(); w.message[len(w.message)-1] != 0 {
+		t.Error("it is not a copy")
+	}
+}
+
+// What was lost has taken nothing of the rate.
+func TestPacerDoesNotWaitForWhatIsLost(t *testing.T) {
+	sent := make(chan struct{}, 100)
+	p := newPacer(limit{1, 1500}, func(waiting) bool { sent <- struct{}{}; return false }) // One byte a second.
+	for i := 0; i < cap(sent); i++ {
+		p.queue.push(from(uint16(i), 1000))
+	}
+	quit := make(chan struct{})
+	defer close(quit)
+	go p.run(quit)
+	for i := 0; i < cap(sent); i++ {
+		select {
+		case <-sent:
+		case <-time.After(patience):
+			t.Fatalf("it waits after %d", i)
+		}
+	}
+}
+
 func TestPacerSendsInOrderAndEnds(t *testing.T) {
 	sent := make(chan waiting)
-	p := newPacer(limit{12_500_000, 1500}, func(w waiting) { sent <- w })
+	p := newPacer(limit{12_500_000, 1500}, func(w waiting) bool { sent <- w; return true })
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		p.run(quit)
@@ -124,7 +218,7 @@ func TestPacerSendsInOrderAndEnds(t *testing.T) {
 	mine := from(1, 10)
 	for i := 0; i < 20; i++ {
 		mine.message[len(mine.message)-1] = byte(i) // The memory is used again.
-		p.add(mine)
+		p.queue.push(mine)
 	}
 	for i := 0; i < 20; i++ {
 		if w := <-sent; w.message[len(w.message)-1] != byte(i) {

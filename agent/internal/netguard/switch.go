@@ -150,12 +150,26 @@ func (s *Switch) FromGuest(vmm net.Conn) {
 	s.guest.set(vmm)
 	var epoch uint64
 	still := func() bool { return s.guard.Epoch() == epoch }
+	var of *connection // of the frame that is added
 	var ways [lanes]batch
 	for lane := range ways {
-		to := s.lane(Lane(lane))
-		ways[lane] = batch{write: func(messages []byte) { to.write(messages, still) }}
-		if lane := Lane(lane); s.up != nil {
-			ways[lane].queue = func(message []byte) { s.up.add(waiting{message: message, lane: lane, epoch: epoch}) }
+		lane, to := Lane(lane), s.lane(Lane(lane))
+		ways[lane].write = func(messages []byte) {
+			if !to.write(messages, still) {
+				s.guard.lost(messages)
+			}
+		}
+		if s.up != nil {
+			ways[lane].queue = func(message []byte) {
+				if !s.up.queue.push(waiting{message: message, lane: lane, epoch: epoch, of: of}) {
+					s.guard.lost(message)
+				}
+			}
+		}
+	}
+	flush := func() {
+		for lane := range ways {
+			ways[lane].flush()
 		}
 	}
 	isFirst := true
@@ -166,6 +180,7 @@ func (s *Switch) FromGuest(vmm net.Conn) {
 		}
 		verdict := s.guard.Outbound(buffer[start+lengthSize : end])
 		if verdict.Forward {
+			of = verdict.of
 			ways[verdict.Lane].add(buffer, start, end)
 		} else if verdict.Question != nil {
 			s.answer(verdict.Question, verdict.From)
@@ -173,12 +188,11 @@ func (s *Switch) FromGuest(vmm net.Conn) {
 			s.guest.tell(verdict.Reply)
 		}
 		if verdict.Ended != nil {
+			flush() // What goes to passt of that one goes before its end.
 			s.endOne(verdict.Ended)
 		}
 	}, func() {
-		for lane := range ways {
-			ways[lane].flush()
-		}
+		flush()
 		isFirst = true
 	})
 }
@@ -192,7 +206,7 @@ func (s *Switch) answer(question []byte, from conversation) {
 	s.resolver.TryAnswer(question, transport, func(answer []byte) {
 		message := s.guard.answer(from, answer)
 		if s.down != nil {
-			s.down.add(waiting{message: message, isOurs: true})
+			s.down.queue.push(waiting{message: message, isOurs: true})
 			return
 		}
 		s.guest.tell(message)
@@ -201,19 +215,28 @@ func (s *Switch) answer(question []byte, from conversation) {
 
 // isStale tells that a frame must not go on any more.
 func (s *Switch) isStale(w waiting) bool {
-	return !w.isOurs && (isClosed(w.quit) || s.guard.Epoch() != w.epoch)
+	return !w.isOurs && (isClosed(w.quit) || s.guard.isStale(w))
 }
 
-func (s *Switch) sendToPasst(w waiting) {
-	s.lane(w.lane).write(w.message, func() bool { return !s.isStale(w) })
+func (s *Switch) sendToPasst(w waiting) bool {
+	sent := s.lane(w.lane).write(w.message, func() bool { return !s.isStale(w) })
+	if !sent {
+		s.guard.lost(w.message)
+	}
+	return sent
 }
 
-func (s *Switch) sendToGuest(w waiting) {
+// sendToGuest tells also of what the guest has taken a part of that it was sent.
+func (s *Switch) sendToGuest(w waiting) bool {
 	if w.isOurs {
 		s.guest.tell(w.message)
-	} else if !s.isStale(w) {
-		s.guest.write(w.message, func() bool { return s.isStale(w) })
+		return true
 	}
+	if s.isStale(w) {
+		return false
+	}
+	s.guest.write(w.message, func() bool { return s.isStale(w) })
+	return true
 }
 
 // fromPasst carries frames of a passt. What a stalled guest has not taken when the rules change is dropped: the guest
@@ -224,7 +247,7 @@ func (s *Switch) fromPasst(from *link, lane Lane, quit <-chan struct{}) {
 	stop := func() bool { return isClosed(quit) || s.guard.Epoch() != epoch }
 	way := batch{write: func(messages []byte) { s.guest.write(messages, stop) }}
 	if s.down != nil {
-		way.queue = func(message []byte) { s.down.add(waiting{message: message, epoch: epoch, quit: quit}) }
+		way.queue = func(message []byte) { s.down.queue.push(waiting{message: message, epoch: epoch, quit: quit}) }
 	}
 	err := relay(from, &splitter{}, func(buffer []byte, start, end int) {
 		if isFirst {

@@ -122,10 +122,14 @@ func (p *packet) windowScale() uint8 {
 	return 0
 }
 
-// limitWindow makes the window of a segment smaller.
+// limitWindow makes the window of a segment smaller. It is never closed: with a large scale the smallest one that is open
+// may be above the limit.
 func (p *packet) limitWindow(limit int, scale uint8) {
 	segment := p.bytes[ipv4Size:]
 	before, after := binary.BigEndian.Uint16(segment[tcpWindowAt:]), limit>>scale
+	if after == 0 {
+		after = 1
+	}
 	if int(before) <= after {
 		return
 	}

@@ -35,7 +35,7 @@ func TestWindowIsLimited(t *testing.T) {
 		scale        uint8
 		window, want uint16
 	}{
-		{0, 65535, 65535}, {7, 1000, 1000}, {7, 16384, 16384}, {7, 16385, 16384}, {7, 65535, 16384}, {14, 65535, 128},
+		{0, 65535, 65535}, {7, 1000, 1000}, {7, 16384, 16384}, {7, 16385, 16384}, {7, 65535, 16384}, {14, 65535, 128}, {14, 0, 0},
 	} {
 		it := newTested(t, openPolicy)
 		it.sends(synWith(3, 3, c.scale, 0))
@@ -117,6 +117,21 @@ func TestWindowLimitFollowsTheRate(t *testing.T) {
 	} {
 		if window, remote := c.limit.window(c.way, c.crowd), c.limit.remoteWindow(c.way, c.crowd); window != c.want || remote != c.remote {
 			t.Errorf("%+v: %d and %d", c, window, remote)
+		}
+	}
+}
+
+// A window that is open stays so, however large its unit: nobody says when one that netguard closed opens again.
+func TestNoWindowIsClosed(t *testing.T) {
+	for before, want := range map[uint16]uint16{0: 0, 1: 1, 9: 1} {
+		f := frame(protocolTCP, guest, "203.0.113.7", tcp(40000, 80, tcpAck))
+		segment := f[ethernetSize+ipv4Size:]
+		binary.BigEndian.PutUint16(segment[tcpWindowAt:], before)
+		binary.BigEndian.PutUint16(segment[tcpSumAt:], transportSum(f[ethernetSize:], segment))
+		p, _ := parseOutbound(f[ethernetSize:])
+		p.limitWindow(1<<widestScale-1, widestScale)
+		if got := binary.BigEndian.Uint16(segment[tcpWindowAt:]); got != want || transportSum(f[ethernetSize:], segment) != 0 {
+			t.Errorf("%d becomes %d, want %d", before, got, want)
 		}
 	}
 }
