@@ -12,6 +12,8 @@ if (!isRoot) console.log(`gate: ${process.platform === "linux" ? "root" : "linux
 
 const state = testState();
 const NOBODY = 65_534;
+/** SENTINEL_USER of src/network/tap/tap-guard.ts: no other program's, so that none can stop the sentinel. */
+const SENTINEL = 65_525;
 /** Numbers of capabilities in <linux/capability.h>: CAP_DAC_OVERRIDE, those for files, 0 to 4, and CAP_NET_ADMIN. */
 const [DAC_OVERRIDE, FILES, NET_ADMIN] = [1n << 1n, 0b11111n, 1n << 12n];
 
@@ -23,7 +25,7 @@ const ALLOWED: Readonly<Record<string, { readonly uid: number; readonly capabili
   netguard: { uid: NOBODY, capabilities: 0n },
   passt: { uid: NOBODY, capabilities: 0n },
   tapguard: { uid: NOBODY, capabilities: 0n },
-  "tapguard-sentinel": { uid: NOBODY, capabilities: NET_ADMIN },
+  "tapguard-sentinel": { uid: SENTINEL, capabilities: NET_ADMIN },
   portd: { uid: NOBODY, capabilities: 0n },
 };
 

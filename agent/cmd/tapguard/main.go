@@ -2,7 +2,8 @@
 // filter redirects to it because a name decides about them, and records of what the packet filter refuses.
 //
 //	tapguard -gateway IP -guest IP -nflog-group N -policy-fd FD -control PATH [-dns-port 53] [-proxy-port 29653]
-//	         [-device NAME] [-denials-fd FD] [-ready-fd FD] [-runas UID:GID] [-follow-limit 60s]
+//	         [-device NAME] [-denials-fd FD] [-ready-fd FD] [-runas UID:GID] [-sentinel-as UID:GID]
+//	         [-follow-limit 60s]
 //
 // It is started as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE. It makes its sockets, and then becomes nobody
 // (or -runas) for good before it reads anything of the guest. Then it makes the socket for orders (package control),
@@ -10,7 +11,8 @@
 // fails before, it closes that one without a word.
 //
 // With -device, a sentinel is started beside it (package sentinel): a process that takes the device down when this one ends
-// before its VMM does, or when rules are gone. Without its sentinel this one ends.
+// before its VMM does, or when rules are gone. Without its sentinel this one ends. Under root it becomes -sentinel-as, a
+// user that no other program runs as.
 //
 // It outlives the program that started it. It ends when the VMM does that it was told to follow, or after -follow-limit
 // when it was told of none. Without it, the guest has no DNS and no connections by name: nothing is opened by its end.
@@ -129,7 +131,7 @@ func startSentinel(o options) (*sentinel.Companion, error) {
 		return nil, nil
 	}
 	return sentinel.Start(sentinel.Options{Device: o.device, Gateway: o.addresses.Gateway, Guest: o.addresses.Guest,
-		RunAs: o.runAs})
+		RunAs: o.sentinelAs})
 }
 
 // inherit takes a descriptor over; nil for 0.

@@ -268,6 +268,8 @@ func TestBadStart(t *testing.T) {
 		{`the mode "nonsense" is not known`, `{"mode":"nonsense"}`, "-dns-port", "53"},
 		{"not a positive uid:gid", allowPolicy, "-runas", "0:0"},
 		{"not a positive uid:gid", allowPolicy, "-runas", "65534"},
+		{"not a positive uid:gid", allowPolicy, "-sentinel-as", "0:0"},
+		{"are the same user", allowPolicy, "-sentinel-as", "65534:65525"},
 		{"cannot assign requested address", allowPolicy, "-gateway", "172.16.9.1"},
 		{"not a number from 1 to 65535", allowPolicy, "-nflog-group", "0"},
 		{"not an inherited descriptor", allowPolicy, "-policy-fd", "4"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"smolvm.dev/agent/internal/privilege"
+	"smolvm.dev/agent/internal/sentinel"
 	"smolvm.dev/agent/internal/tapguard"
 )
 
@@ -29,11 +30,12 @@ type options struct {
 	control     string
 	device      string
 	runAs       privilege.Identity
+	sentinelAs  privilege.Identity
 	followLimit time.Duration
 }
 
 func parse(args []string) (options, error) {
-	o := options{runAs: privilege.Nobody}
+	o := options{runAs: privilege.Nobody, sentinelAs: sentinel.User}
 	o.addresses.DNSPort, o.addresses.ProxyPort = defaultDNSPort, defaultProxyPort
 	flags := flag.NewFlagSet("tapguard", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // The error says it.
@@ -47,10 +49,8 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.denialsFd, "denials-fd", 0, "`descriptor` of the file for records of refusals; 0 for none")
 	flags.IntVar(&o.readyFd, "ready-fd", 0, "`descriptor` on which readiness is told; 0 for none")
 	flags.StringVar(&o.control, "control", "", "`path` of the socket for orders, which is made")
-	flags.Func("runas", "`uid:gid` that root becomes (default: nobody)", func(text string) (err error) {
-		o.runAs, err = privilege.Parse(text)
-		return err
-	})
+	flags.Func("runas", "`uid:gid` that root becomes (default: nobody)", identity(&o.runAs))
+	flags.Func("sentinel-as", "`uid:gid` that root's sentinel becomes (default: an id of its own)", identity(&o.sentinelAs))
 	flags.DurationVar(&o.followLimit, "follow-limit", defaultFollowLimit, "longest wait for an order to follow a VMM")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -63,6 +63,9 @@ func parse(args []string) (options, error) {
 	}
 	if o.addresses.Gateway == o.addresses.Guest {
 		return o, errors.New("-gateway and -guest are the same")
+	}
+	if o.sentinelAs.UID == o.runAs.UID {
+		return o, errors.New("-sentinel-as and -runas are the same user, which could stop the sentinel")
 	}
 	return o, o.checkDescriptors()
 }
@@ -92,6 +95,13 @@ func address(to *netip.Addr) func(string) error {
 		}
 		*to = parsed
 		return nil
+	}
+}
+
+func identity(to *privilege.Identity) func(string) error {
+	return func(text string) (err error) {
+		*to, err = privilege.Parse(text)
+		return err
 	}
 }
 

@@ -24,13 +24,19 @@ const (
 	setRates     = "rate_of"
 	// sealText stands in the comment of a chain's first rule, before how many rules the chain has.
 	sealText = "rules: "
+	// markedChain is the one whose first rule says, after markText, which version of the library has written the table.
+	markedChain = "forward"
+	markText    = "smolvm "
 )
 
 // hooked are the chains that packets come to by themselves.
 var hooked = []chain{
-	{familyInet, "early"}, {familyInet, "names"}, {familyInet, "input"}, {familyInet, "forward"},
+	{familyInet, "early"}, {familyInet, "names"}, {familyInet, "input"}, {familyInet, markedChain},
 	{familyInet, "output"}, {familyInet, "source_nat"}, {familyARP, "input"},
 }
+
+// earlierNames are those of chains that were called otherwise before there were seals.
+var earlierNames = map[string]string{"source_nat": "masquerade"}
 
 // shared are those that the hooked ones of all guests lead to.
 var shared = []chain{
@@ -63,6 +69,8 @@ type world struct {
 	elements map[string][]byte // By set: how the key begins.
 	socket   *netlink.Socket
 	isRated  bool // There was a limit of the rate when all was well.
+	// isEarlier: a version that knew no seals has written the table, all of it, since no version keeps what another wrote.
+	isEarlier bool
 }
 
 func newWorld(o Options) (*world, error) {
@@ -88,11 +96,26 @@ func newWorld(o Options) (*world, error) {
 // whole at any moment, so it does not matter that this takes more than one look.
 func (w *world) missing() (what string, err error) {
 	for try := 0; try < tries; try++ {
-		if what, err = w.look(); !errors.Is(err, netlink.ErrInterrupted) {
+		if w.isEarlier, err = w.isOfEarlier(); err == nil {
+			what, err = w.look()
+		}
+		if err == nil && what == "" || err != nil && !errors.Is(err, netlink.ErrInterrupted) {
+			break
+		}
+		// Another version may have come between.
+		if isEarlier, again := w.isOfEarlier(); err == nil && again == nil && isEarlier == w.isEarlier {
 			break
 		}
 	}
 	return what, err
+}
+
+// isOfEarlier tells whether a version that knew no seals has written the table. A seal that is missing says nothing: whoever
+// removes the first rule of a chain removes it, too. The mark stands in the same rule of one chain.
+func (w *world) isOfEarlier() (bool, error) {
+	_, comment, err := w.rulesOf(chain{familyInet, markedChain})
+	_, isSealed := sealOf(comment)
+	return strings.HasPrefix(comment, markText) && !isSealed, err
 }
 
 func (w *world) look() (string, error) {
@@ -122,7 +145,7 @@ func (w *world) missingTable() (string, error) {
 }
 
 func (w *world) missingChain() (string, error) {
-	for _, c := range hooked {
+	for _, c := range w.hooked() {
 		isHooked := false
 		err := w.ask(getChain, 0, request(c.family, named{inTable, table}, named{chainName, c.name}), func(body []byte) {
 			isHooked = netlink.Attribute(body, chainHook) != nil
@@ -136,7 +159,7 @@ func (w *world) missingChain() (string, error) {
 	}
 	number := strconv.Itoa(w.number)
 	own := []chain{{familyInet, "forward" + number}, {familyInet, "input" + number}}
-	for _, chains := range [][]chain{hooked, shared, own} {
+	for _, chains := range [][]chain{w.hooked(), shared, own} {
 		for _, c := range chains {
 			if is, err := w.isSealed(c, false); err != nil || !is {
 				return "rules of chain " + c.name, err
@@ -153,40 +176,64 @@ func (w *world) missingChain() (string, error) {
 	return "", nil
 }
 
-// isSealed tells whether a chain has as many rules as its first one says.
+// hooked are the hooked chains, by the names that they have now.
+func (w *world) hooked() []chain {
+	if !w.isEarlier {
+		return hooked
+	}
+	named := append([]chain(nil), hooked...)
+	for i, c := range named {
+		if name, ok := earlierNames[c.name]; ok {
+			named[i].name = name
+		}
+	}
+	return named
+}
+
+// isSealed tells whether a chain has as many rules as its first one says; one of an earlier version has any.
 func (w *world) isSealed(c chain, mayBeEmpty bool) (bool, error) {
-	count, seal := 0, 0
+	count, comment, err := w.rulesOf(c)
+	seal, isThere := sealOf(comment)
+	return (count == seal || w.isEarlier && !isThere) && (count > 0 || mayBeEmpty), err
+}
+
+// rulesOf returns how many rules a chain has, and the comment of the first one.
+func (w *world) rulesOf(c chain) (count int, comment string, err error) {
 	body := request(c.family, named{inTable, table}, named{ruleChain, c.name})
-	err := w.ask(getRule, syscall.NLM_F_DUMP, body, func(rule []byte) {
+	err = w.ask(getRule, syscall.NLM_F_DUMP, body, func(rule []byte) {
 		if netlink.Text(netlink.Attribute(rule, ruleChain)) != c.name {
 			return // Kernels before 4.9 give all of them.
 		}
 		if count++; count == 1 {
-			seal = sealOf(netlink.Attribute(rule, ruleUserdata))
+			comment = commentOf(netlink.Attribute(rule, ruleUserdata))
 		}
 	})
-	return count == seal && (count > 0 || mayBeEmpty), err
+	return count, comment, err
 }
 
-// sealOf reads the number of rules out of what nft keeps with a rule; 0 when it is not there.
-func sealOf(userdata []byte) int {
+// sealOf reads the number of rules out of a comment; false when it says nothing of them.
+func sealOf(comment string) (count int, isThere bool) {
+	at := strings.LastIndex(comment, sealText)
+	if at < 0 {
+		return 0, false
+	}
+	number, _ := strconv.ParseUint(comment[at+len(sealText):], 10, 16)
+	return int(number), true
+}
+
+// commentOf finds the comment in what nft keeps with a rule; empty when it is not there.
+func commentOf(userdata []byte) string {
 	for len(userdata) >= 2 {
 		kind, size := userdata[0], int(userdata[1])
 		if userdata = userdata[2:]; size > len(userdata) {
-			return 0
+			return ""
 		}
 		if kind == commentType {
-			comment := netlink.Text(userdata[:size])
-			at := strings.LastIndex(comment, sealText)
-			if at < 0 {
-				return 0
-			}
-			number, _ := strconv.ParseUint(comment[at+len(sealText):], 10, 16)
-			return int(number)
+			return netlink.Text(userdata[:size])
 		}
 		userdata = userdata[size:]
 	}
-	return 0
+	return ""
 }
 
 // missingRange looks at the addresses that are closed to all guests.

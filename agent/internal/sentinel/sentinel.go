@@ -22,9 +22,13 @@ type Options struct {
 	// Device is the TAP device. It must be there; it may be down.
 	Device         string
 	Gateway, Guest netip.Addr
-	// RunAs is whom root becomes.
+	// RunAs is whom root becomes: nobody that another program runs as, which could stop it.
 	RunAs privilege.Identity
 }
+
+// User is whom root becomes where nothing else is said. It needs no account. Nobody hands out the ids 65520 to 65533
+// (systemd's docs/UIDS-GIDS.md: unused; Debian's policy, 9.2.2: reserved), and a container of 65,536 ids has them.
+var User = privilege.Identity{UID: 65525, GID: 65525}
 
 const (
 	// eventBytes is how much may wait to be read. Where it is too little, everything is looked at.
@@ -33,6 +37,8 @@ const (
 	lineLimit = 200
 	// lastWait is how long the VMM may live on whose guard has ended, when both are being ended.
 	lastWait = 2 * time.Second
+	// againPause is before it judges again what it could not tell, or change.
+	againPause = 100 * time.Millisecond
 )
 
 // Run watches until the guard has ended: link is the descriptor of a socket to it (see Start), lock one that is closed when
@@ -43,6 +49,7 @@ func Run(o Options, link, lock int, log io.Writer) error {
 	if s.world, err = newWorld(o); err != nil {
 		return err
 	}
+	s.missing = s.world.missing
 	if s.events, err = netlink.Open(netlinkNetfilter, rulesGroup); err != nil {
 		return err
 	}
@@ -50,9 +57,11 @@ func Run(o Options, link, lock int, log io.Writer) error {
 	if s.links, err = netlink.Open(syscall.NETLINK_ROUTE, linkGroup); err != nil {
 		return err
 	}
-	if s.device, err = openDevice(o.Device); err != nil {
+	found, err := openDevice(o.Device)
+	if err != nil {
 		return fmt.Errorf("cannot find the device %s: %w", o.Device, err)
 	}
+	s.device, s.index = found, found.index
 	if err := privilege.Become(o.RunAs, privilege.NetAdmin); err != nil {
 		return err
 	}
@@ -63,28 +72,40 @@ func Run(o Options, link, lock int, log io.Writer) error {
 }
 
 type sentinel struct {
-	options  Options
-	link     int
-	lock     int
-	vmm      int // A descriptor of the process (pidfd); -1 before it is known.
-	world    *world
-	events   *netlink.Socket
-	links    *netlink.Socket
-	device   *device
-	isClosed bool // By this.
-	log      io.Writer
-	lines    int
+	options Options
+	link    int
+	lock    int
+	vmm     int // A descriptor of the process (pidfd); -1 before it is known.
+	world   *world
+	missing func() (string, error) // The world's.
+	events  *netlink.Socket
+	links   *netlink.Socket
+	device  interface { // A *device.
+		isUp() (bool, error)
+		turn(up bool) error
+	}
+	index      int32 // The device's.
+	isClosed   bool  // By this.
+	isUnsure   bool  // Something could not be told, or changed: it must judge again.
+	wasEarlier bool  // The rules were those of an earlier version.
+	log        io.Writer
+	lines      int
+	last       string // What was said last.
 }
 
 func (s *sentinel) watch() error {
 	s.judge() // The device may be up already.
 	for {
-		ready, err := wait(-1, s.events.Descriptor(), s.links.Descriptor(), s.link, s.vmm)
+		limit := time.Duration(-1)
+		if s.isUnsure {
+			limit = againPause
+		}
+		ready, err := wait(limit, s.events.Descriptor(), s.links.Descriptor(), s.link, s.vmm)
 		if err != nil {
-			s.close("it cannot wait: " + err.Error())
+			s.shut("it cannot wait: " + err.Error())
 			return err
 		}
-		isDue := ready[0] && s.mayMiss()
+		isDue := ready[0] && s.mayMiss() || s.isUnsure
 		if isDue = ready[1] && s.hasComeUp() || isDue; isDue {
 			s.judge()
 		}
@@ -129,40 +150,75 @@ func (s *sentinel) hasComeUp() (may bool) {
 		}
 		for _, message := range messages {
 			link, ok := linkOf(message)
-			may = may || ok && link.Index == s.device.index && link.Flags&syscall.IFF_UP != 0
+			may = may || ok && link.Index == s.index && link.Flags&syscall.IFF_UP != 0
 		}
 	}
 }
 
 // judge takes the device down when its rules are not in force, and up again when it was this that took it down. What is
-// down has no need of rules: so nothing is said of a network in the making.
+// down has no need of rules: so nothing is said of a network in the making. A device of which it cannot be told may be up:
+// it is closed likewise, and never opened.
 func (s *sentinel) judge() {
+	s.isUnsure = false
 	isUp, err := s.device.isUp()
 	if errors.Is(err, syscall.ENODEV) || err == nil && !isUp && !s.isClosed {
 		return
 	}
-	missing, err := s.world.missing()
+	isKnown := err == nil
+	missing, err := s.missing()
+	s.isUnsure = !isKnown || err != nil
+	s.noteVersion()
 	switch {
+	case err == nil && missing == "":
+		s.open(isKnown, isUp)
+	case isKnown && !isUp:
+		// It is closed.
 	case err != nil:
-		s.close("it cannot see the rules: " + err.Error())
-	case missing != "" && isUp:
-		s.close("not in force: " + missing)
-	case missing == "" && !isUp:
-		s.isClosed = false
-		s.say("the rules are in force again: up", s.device.turn(true))
-	case missing == "":
-		s.isClosed = false // By somebody else's hand.
+		s.close("it cannot see the rules: "+err.Error(), isKnown)
+	default:
+		s.close("not in force: "+missing, isKnown)
 	}
 }
 
-// close takes the device down.
-func (s *sentinel) close(why string) {
+// open is when the rules are in force.
+func (s *sentinel) open(isKnown, isUp bool) {
+	if isKnown && isUp {
+		s.isClosed = false // If it was, then by somebody else's hand.
+	} else if isKnown {
+		err := s.device.turn(true)
+		s.isClosed = err != nil
+		s.isUnsure = s.isClosed
+		s.say("the rules are in force again: up", err)
+	}
+}
+
+// close takes the device down. It is this that has closed it only where it is known that it was up. False when it may be
+// up still.
+func (s *sentinel) close(why string, wasUp bool) bool {
 	err := s.device.turn(false)
 	if errors.Is(err, syscall.ENODEV) {
-		return // It has gone, and its rules with it.
+		return true // It has gone, and its rules with it.
 	}
-	s.isClosed = err == nil
+	if wasUp {
+		s.isClosed = err == nil
+	}
+	s.isUnsure = s.isUnsure || err != nil
 	s.say(why+": down", err)
+	return err == nil
+}
+
+// shut closes for good, and goes on trying for as long as device and VMM are there.
+func (s *sentinel) shut(why string) {
+	for !s.close(why, true) && !s.isVMMGone(0) {
+		time.Sleep(againPause)
+	}
+}
+
+func (s *sentinel) noteVersion() {
+	if s.world.isEarlier && !s.wasEarlier {
+		s.say("an earlier version has written the rules, without their numbers", nil)
+	}
+	s.wasEarlier = s.world.isEarlier
 }
 
 // hear takes what the guard says: which VMM to watch. False when the guard has ended.
@@ -180,18 +236,23 @@ func (s *sentinel) hear() bool {
 
 // end is after the guard: nobody holds the ports any more that the rules open for it.
 func (s *sentinel) end() error {
-	isVMMGone := func(limit time.Duration) bool {
-		ready, err := wait(limit, s.vmm)
-		return s.vmm >= 0 && err == nil && ready[0]
-	}
-	if !isVMMGone(0) {
-		s.close("its guard has ended")
+	if !s.isVMMGone(0) {
+		s.shut("its guard has ended")
 	}
 	_ = syscall.Close(s.lock)
-	if s.vmm >= 0 && isVMMGone(lastWait) {
+	if s.isVMMGone(lastWait) {
 		s.forget()
 	}
 	return nil
+}
+
+// isVMMGone waits up to a limit for the end of the VMM. False where it is not known.
+func (s *sentinel) isVMMGone(limit time.Duration) bool {
+	if s.vmm < 0 {
+		return false
+	}
+	ready, err := wait(limit, s.vmm)
+	return err == nil && ready[0]
 }
 
 func (s *sentinel) forget() {
@@ -200,12 +261,17 @@ func (s *sentinel) forget() {
 	}
 }
 
+// say writes a line, and not the same again while it tries again.
 func (s *sentinel) say(what string, err error) {
-	if s.lines++; s.lines > lineLimit {
-		return
-	}
 	if err != nil {
 		what += " (" + err.Error() + ")"
+	}
+	if s.isUnsure && what == s.last {
+		return
+	}
+	s.last = what
+	if s.lines++; s.lines > lineLimit {
+		return
 	}
 	fmt.Fprintf(s.log, "sentinel: %s: %s\n", s.options.Device, what)
 }

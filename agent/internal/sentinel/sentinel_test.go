@@ -90,21 +90,23 @@ func TestSealOf(t *testing.T) {
 		return append([]byte{kind, byte(len(text) + 1)}, append([]byte(text), 0)...)
 	}
 	for _, test := range []struct {
-		data []byte
-		want int
+		data    []byte
+		want    int
+		isThere bool
 	}{
-		{userdata(commentType, "rules: 8"), 8},
-		{userdata(commentType, "smolvm 0123456789abcdef, rules: 12"), 12},
-		{append(userdata(9, "x"), userdata(commentType, "rules: 3")...), 3},
-		{nil, 0},
-		{userdata(commentType, "somebody's"), 0},
-		{userdata(commentType, "rules: -1"), 0},
-		{userdata(commentType, "rules: many"), 0},
-		{[]byte{commentType, 200, 'r'}, 0},
-		{[]byte{commentType}, 0},
+		{userdata(commentType, "rules: 8"), 8, true},
+		{userdata(commentType, "smolvm 0123456789abcdef, rules: 12"), 12, true},
+		{append(userdata(9, "x"), userdata(commentType, "rules: 3")...), 3, true},
+		{nil, 0, false},
+		{userdata(commentType, "somebody's"), 0, false},
+		{userdata(commentType, "rules: -1"), 0, true},
+		{userdata(commentType, "rules: many"), 0, true},
+		{[]byte{commentType, 200, 'r'}, 0, false},
+		{[]byte{commentType}, 0, false},
 	} {
-		if got := sealOf(test.data); got != test.want {
-			t.Errorf("%q: %d", test.data, got)
+		got, isThere := sealOf(commentOf(test.data))
+		if got != test.want || isThere != test.isThere {
+			t.Errorf("%q: %d %v", test.data, got, isThere)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import { awaitGuard } from "../await-guard.js";
 import { CONTROL_NAME, guardDirectory, guardLog, spawnGuard } from "../guard-process.js";
 import type { EnforcedPolicy } from "../network-plan.js";
 import { POLICY_FD, READY_FD, REFUSALS_FD } from "../passt-argv.js";
-import { unprivilegedUser } from "../unprivileged-user.js";
+import { type UserIds, unprivilegedUser } from "../unprivileged-user.js";
 import type { TapAddresses } from "./addresses.js";
 import { PROXY_PORT } from "./vm-rules.js";
 
@@ -42,6 +42,13 @@ export interface StartedTapGuard {
    */
   follow(vmm: ProcessIdentity): Promise<void>;
 }
+
+/**
+ * The user and group that the sentinel has when this program is root: of no other program, so none may stop it, not even
+ * another guard that a guest has taken over. It needs no account. Ids 65520 to 65533 are given to nobody (systemd's
+ * docs/UIDS-GIDS.md: unused; Debian's policy, 9.2.2: reserved), and containers of 65,536 ids have them.
+ */
+const SENTINEL_USER: UserIds = { uid: 65_525, gid: 65_525 };
 
 const ACTION = "Start of the guard of a TAP network";
 
@@ -87,6 +94,10 @@ function tapGuardArgv({ guardPath, addresses }: Pick<TapGuardOptions, "guardPath
     ...["-proxy-port", String(PROXY_PORT), "-nflog-group", String(addresses.logGroup)],
     ...["-policy-fd", String(POLICY_FD), "-denials-fd", String(REFUSALS_FD), "-ready-fd", String(READY_FD)],
     ...["-control", CONTROL_NAME],
-    ...(user === undefined ? [] : ["-runas", `${user.uid}:${user.gid}`]),
+    ...(user === undefined ? [] : ["-runas", idsOf(user), "-sentinel-as", idsOf(SENTINEL_USER)]),
   ];
+}
+
+function idsOf({ uid, gid }: UserIds): string {
+  return `${uid}:${gid}`;
 }
