@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { arch } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -52,16 +52,52 @@ test("another agent gives another initramfs", async () => {
   expect((await store.resolve("debian")).initrdPath).not.toBe(before.initrdPath);
 });
 
-test("an initramfs with another agent is renewed with this one's, which comes last; one with this one's stays", async () => {
+test("an initramfs with another agent is renewed with this one's in its place; one with this one's stays", async () => {
   await plantDebian();
   const { initrdPath } = await store.resolve("debian");
   expect(await store.renew(initrdPath)).toBe(initrdPath);
   await writeFile(join(root, "agent"), "I am better");
   const renewed = await store.renew(initrdPath);
   expect(renewed).not.toBe(initrdPath);
-  expect(await readFile(renewed, "latin1")).toMatch(/^modules .*I am the agent.*TRAILER!!!.*I am better.*TRAILER!!!/s);
+  const content = await readFile(renewed, "latin1");
+  expect(content).toMatch(/^modules .*I am better.*TRAILER!!!/s);
+  expect(content).not.toContain("I am the agent");
+  expect(await readFile((await store.resolve("debian")).initrdPath, "latin1")).toBe(content);
   expect(await store.renew(renewed)).toBe(renewed);
   expect(await store.renew(initrdPath)).toBe(renewed);
+});
+
+/** Renews ten times, with two agents in turn. @returns The sizes, that of the first one first, and how many there are then. */
+async function renewInTurn(first: string) {
+  let path = first;
+  const sizes = [(await readFile(path)).length];
+  for (let turn = 0; turn < 10; turn++) {
+    await writeFile(join(root, "agent"), turn % 2 === 0 ? "I am the other" : "I am the agent");
+    path = await store.renew(path);
+    sizes.push((await readFile(path)).length);
+  }
+  return { sizes, count: (await readdir(dirname(dirname(first)))).length };
+}
+
+test("an initramfs that two agents renew in turn does not grow, and there are no more of them", async () => {
+  await plantDebian();
+  const { initrdPath } = await store.resolve("debian");
+  const { sizes, count } = await renewInTurn(initrdPath);
+  expect(sizes).toEqual(Array(11).fill(sizes[0]));
+  expect(count).toBe(3);
+});
+
+test("one that does not tell where its agent begins grows once", async () => {
+  await plantDebian();
+  const { initrdPath } = await store.resolve("debian");
+  const path = join(dirname(initrdPath), "manifest.json");
+  const manifest = await readFile(path, "utf8");
+  await rm(path);
+  await writeFile(path, manifest.replace(/,\s*"ownPartAt": "\d+"/, ""));
+  expect(await readFile(path, "utf8")).not.toBe(manifest);
+  const { sizes, count } = await renewInTurn(initrdPath);
+  expect(sizes.slice(1)).toEqual(Array(10).fill(sizes[1]));
+  expect(count).toBe(3);
 });
 
 test("an initramfs that is gone or was changed is not renewed", async () => {

@@ -132,7 +132,7 @@ export class ImageStore {
   }
 
   /**
-   * An initramfs that {@link resolveBoot} of another version of this package gave, with the agent of this one.
+   * An initramfs that {@link resolveBoot} of another version of this package gave, with the agent of this one instead of its own.
    *
    * @returns Its own path when it has that already.
    * @throws {IMAGE_FAILED} when it is gone or not what was recorded.

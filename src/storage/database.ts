@@ -4,7 +4,7 @@ import { chmodSync, closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from "@photostructure/sqlite";
 import { SmolVMError } from "../errors/smolvm-error.js";
-import { type Migration, type Schema, STATE_SCHEMA } from "./migrations.js";
+import { type Migration, type Schema, type Shape, STATE_SCHEMA } from "./migrations.js";
 import { makeOwnDirectory } from "./own-directory.js";
 
 /** How long a statement waits for another process's transaction, in milliseconds. */
@@ -81,6 +81,11 @@ export class Database {
     return this.all(sql, ...values)[0];
   }
 
+  /** Names of a table's columns, in order; none when there is no such table. */
+  columnsOf(table: string): readonly string[] {
+    return this.all("SELECT name FROM pragma_table_info(?) ORDER BY cid", table).map(({ name }) => String(name));
+  }
+
   /**
    * Runs `body` inside `BEGIN IMMEDIATE`: nobody else writes between its reads and its writes.
    * A transaction inside another joins it. `body` must not be asynchronous.
@@ -147,13 +152,18 @@ export class Database {
   }
 
   #takeStep(step: Migration): void {
-    const hasColumn = (table: string, column: string) =>
-      this.get("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", table, column) !== undefined;
-    this.#db.exec(typeof step === "string" ? step : step(hasColumn));
+    this.#db.exec(typeof step === "string" ? step : step(this.#shape()));
     const orphan = this.get("PRAGMA foreign_key_check");
     if (orphan === undefined) return;
     const text = `a row of "${orphan["table"]}" refers to one of "${orphan["parent"]}" that is not there`;
     throw new SmolVMError("STORAGE_FAILED", text);
+  }
+
+  #shape(): Shape {
+    const tables = this.all(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite#_%' ESCAPE '#'",
+    );
+    return Object.fromEntries(tables.map(({ name }) => [String(name), this.columnsOf(String(name)).join(", ")]));
   }
 
   /** The first switch of a new file fails at once while another process does the same: SQLite's own wait is not for it. */

@@ -160,6 +160,21 @@ describe("leases", () => {
   });
 });
 
+it("those of before it was recorded whether rules have them are kept, and rules have those that are held", () => {
+  const pool = new Pool();
+  for (const vmId of ["a", "b"]) pool.lease(vmId);
+  pool.release("b");
+  const db = Database.open(pool.directory, NETWORK_SCHEMA);
+  onTestFinished(() => db.close());
+  db.run("ALTER TABLE leases DROP COLUMN is_placed");
+  const store = pool.open();
+  expect(store.held()).toMatchObject([{ index: 0, owner: { vmId: "a" }, spec: "spec of a", isPlaced: true }]);
+  expect(db.all("SELECT is_placed FROM leases ORDER BY lease_index")).toEqual([{ is_placed: 1 }, { is_placed: 0 }]);
+  pool.lease("c");
+  expect(store.held().map(({ isPlaced }) => isPlaced)).toEqual([true, false]);
+  expect(db.get("PRAGMA user_version")).toEqual({ user_version: NETWORK_SCHEMA.migrations.length });
+});
+
 it("uplinks are what was set last", () => {
   const { store } = new Pool();
   expect(store.uplinks()).toEqual([]);

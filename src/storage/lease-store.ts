@@ -64,6 +64,7 @@ export class LeaseStore {
     const { dev, ino } = statSync("/proc/self/ns/net");
     this.#namespace = `${dev}:${ino}`;
     this.#db.transaction(() => {
+      this.#completeTable();
       this.#db.run("DELETE FROM pools WHERE boot_id <> ?", bootId);
       this.#db.run("INSERT OR IGNORE INTO pools (namespace, boot_id) VALUES (?, ?)", this.#namespace, bootId);
     });
@@ -188,6 +189,16 @@ export class LeaseStore {
   close(): void {
     this.#db.close();
     this.#lock.close();
+  }
+
+  /**
+   * The first checkouts made a table of this version without `is_placed`, where rules had every lease that was held. Not
+   * a step: the file is one for the host, and a version more would shut out the other checkouts that use it.
+   */
+  #completeTable(): void {
+    if (this.#db.columnsOf("leases").includes("is_placed")) return;
+    this.#db.run("ALTER TABLE leases ADD COLUMN is_placed INTEGER NOT NULL DEFAULT 0");
+    this.#db.run("UPDATE leases SET is_placed = 1 WHERE released_at_ms IS NULL");
   }
 
   /** What may be leased, in the order in which it is tried. */

@@ -5,8 +5,9 @@ import { expect, onTestFinished, test } from "vitest";
 import { runProgram } from "../host/process.js";
 import { Database, type SqlValue } from "./database.js";
 import { type Schema, STATE_SCHEMA } from "./migrations.js";
+import { Store } from "./store.js";
 import { compileProgram } from "./testing/compiled.js";
-import { EARLIER_SHAPES, ROWS_OF_ALL, ROWS_OF_PORTS } from "./testing/earlier-schemas.js";
+import { EARLIER_SHAPES, ROWS_OF_ALL, ROWS_OF_CAPTURES, ROWS_OF_PORTS } from "./testing/earlier-schemas.js";
 import { scratchDirectory } from "./testing/scratch-store.js";
 
 const TABLES = ["vms", "resources", "lanes", "ports", "verdicts", "retained_disks", "captures"];
@@ -18,7 +19,7 @@ type Rows = Record<string, Record<string, SqlValue>[]>;
 function made(shape: string, directory = scratchDirectory()): string {
   const db = new DatabaseSync(join(directory, STATE_SCHEMA.file));
   db.exec(`PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; ${EARLIER_SHAPES[shape]}`);
-  db.exec(`${ROWS_OF_ALL} ${ROWS_OF_PORTS[shape]} PRAGMA user_version = 1;`);
+  db.exec(`${ROWS_OF_ALL} ${ROWS_OF_PORTS[shape]} ${ROWS_OF_CAPTURES[shape]} PRAGMA user_version = 1;`);
   db.close();
   return directory;
 }
@@ -53,7 +54,7 @@ test.each(Object.keys(EARLIER_SHAPES))("a database %s has today's tables afterwa
   const after = contents(directory);
   expect(after.schema).toEqual(contents(fresh).schema);
   expect(after.version).toEqual([{ user_version: VERSION }]);
-  expect({ ...after.rows, ports: [] }).toEqual({ ...before, ports: [] });
+  expect({ ...after.rows, ports: [], captures: [] }).toEqual({ ...before, ports: [], captures: [] });
   expect(before["vms"]?.map(({ id }) => id)).toEqual(["run", "halt", "dark", "odd"]);
   for (const table of TABLES) expect([table, before[table]?.length ?? 0]).not.toEqual([table, 0]);
   expect(db.all("PRAGMA foreign_key_check")).toEqual([]);
@@ -69,6 +70,53 @@ test("ports that told nothing of it are in the order in which they were asked fo
     { vm_id: "halt", host_address: "127.0.0.1", host_port: 4023, guest_port: 22, origin: "config" },
     { vm_id: "odd", host_address: "127.0.0.1", host_port: 1024, guest_port: 1, origin: "config" },
   ]);
+});
+
+test("captures without a number get one in the order in which they were made, and can be listed", () => {
+  const directory = made("of before captures were numbered");
+  const before = contents(directory).rows["captures"];
+  const store = new Store(directory);
+  onTestFinished(() => store.close());
+  expect(store.captures.list().map(({ id }) => id)).toEqual(["snap-1", "base-1"]);
+  const captures = contents(directory).rows["captures"] ?? [];
+  expect(captures.map(({ number }) => number)).toEqual([1, 2]);
+  const unnumbered = captures.map(({ number: _, ...rest }) => rest);
+  expect(unnumbered).toHaveLength(2);
+  expect(unnumbered).toEqual(expect.arrayContaining(before ?? []));
+});
+
+test("captures with a number keep it", () => {
+  const directory = made("of before networks could change");
+  const before = contents(directory).rows["captures"];
+  open(directory);
+  expect(contents(directory).rows["captures"]).toEqual(before);
+  expect(before?.map(({ number }) => number)).toEqual([2, 6]);
+});
+
+test.each([
+  ["a column more", "ALTER TABLE lanes ADD COLUMN colour TEXT", 'its table "lanes" has the columns vm_id, lane, pid'],
+  ["a column less", "ALTER TABLE captures DROP COLUMN maker_boot", 'its table "captures" has the columns'],
+  ["a table more", "CREATE TABLE pets (name TEXT)", 'its table "pets" has the columns name'],
+  ["a table less", "DROP TABLE retained_disks", 'its table "retained_disks" is missing'],
+])("a shape that is not known, with %s, is refused and left as it is", (_what, change, message) => {
+  const directory = made("of before networks could change");
+  const raw = new DatabaseSync(join(directory, STATE_SCHEMA.file));
+  onTestFinished(() => raw.close());
+  raw.exec(change);
+  const all = () => [
+    raw.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").all(),
+    raw.prepare("PRAGMA user_version").all(),
+    ...["vms", "ports", "lanes"].map((table) => raw.prepare(`SELECT * FROM ${table}`).all()),
+  ];
+  const before = all();
+  expect(() => Database.open(directory)).toThrow(
+    expect.objectContaining({
+      code: "STORAGE_FAILED",
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining("It is as it was"),
+    }),
+  );
+  expect(all()).toEqual(before);
 });
 
 test("ports that told it already keep it", () => {
@@ -126,7 +174,10 @@ test("a database older than any of these is refused and left as it is", () => {
   db.exec("CREATE TABLE ports (host_port INTEGER); PRAGMA user_version = 1;");
   db.close();
   expect(() => Database.open(directory)).toThrow(
-    expect.objectContaining({ code: "STORAGE_FAILED", message: expect.stringContaining("no such column") }),
+    expect.objectContaining({
+      code: "STORAGE_FAILED",
+      message: expect.stringContaining('its table "vms" has the columns id, spec,'),
+    }),
   );
   const raw = new DatabaseSync(join(directory, STATE_SCHEMA.file));
   expect(raw.prepare("SELECT * FROM vms").all()).toEqual([{ id: "a", spec: "{}" }]);
@@ -140,7 +191,7 @@ test("several processes may do it at once", async () => {
   const places = Array.from({ length: rounds }, (_, round) => join(parent, `state-${round}`, "below"));
   for (const [round, place] of places.entries()) {
     mkdirSync(place, { recursive: true, mode: 0o700 });
-    made(Object.keys(EARLIER_SHAPES)[round % 2] ?? "", place);
+    made(Object.keys(EARLIER_SHAPES)[round % Object.keys(EARLIER_SHAPES).length] ?? "", place);
   }
   const running = Array.from({ length: processes }, (_, index) =>
     runProgram([process.execPath, opener, parent, `p${index}`, String(processes), String(rounds)], {

@@ -1,7 +1,16 @@
-// The schemas, as lists of steps. A step that has landed is never edited; a change is a new step.
+// The schemas, as lists of steps. A step that has landed is never edited; a change is a new step. (But step 2 of the state
+// directory once took shapes that it did not know and made of them what nobody could use: those it refuses or mends.)
 
-/** SQL, or what makes it once it has looked at the database that is there. Foreign keys are not enforced meanwhile. */
-export type Migration = string | ((hasColumn: (table: string, column: string) => boolean) => string);
+import { SmolVMError } from "../errors/smolvm-error.js";
+
+/** What is there: names of tables, and of their columns in order, with ", " between. */
+export type Shape = Readonly<Record<string, string>>;
+
+/**
+ * SQL, or what makes it once it has looked at the database that is there. Foreign keys are not enforced meanwhile.
+ * Whatever it throws leaves the database as it was.
+ */
+export type Migration = string | ((shape: Shape) => string);
 
 /** A kind of database. Step N brings it from `user_version` N to N + 1. */
 export interface Schema {
@@ -19,7 +28,8 @@ const LOCKS = `
   ) STRICT, WITHOUT ROWID;
 `;
 
-const KEEP_PORTS = "INSERT INTO new_ports SELECT id, vm_id, host_address, host_port, guest_port, origin FROM ports;";
+const PORT_COLUMNS = "id, vm_id, host_address, host_port, guest_port, origin";
+const KEEP_PORTS = `INSERT INTO new_ports SELECT ${PORT_COLUMNS} FROM ports;`;
 
 /** What older rows do not tell is in the VM's record: the order in which its ports were asked for, and its SSH server's. */
 const DERIVE_PORTS = `
@@ -39,8 +49,58 @@ const DERIVE_PORTS = `
 `;
 
 /** Columns of `vms` that step 2 keeps: all. */
-const VM_COLUMNS = `id, status, spec, failure, warnings, guest_number, transition, mover_pid, mover_start, mover_boot,
-  keeper_pid, keeper_start, keeper_boot, created_at_ms, updated_at_ms`;
+const VM_COLUMNS = `id, status, spec, failure, warnings, guest_number, transition, mover_pid, mover_start, mover_boot, \
+keeper_pid, keeper_start, keeper_boot, created_at_ms, updated_at_ms`;
+
+/** Columns of the first `captures`. */
+const CAPTURE_COLUMNS = "id, kind, vm_id, name, spec, is_complete, maker_pid, maker_start, maker_boot, created_at_ms";
+const NUMBERED_CAPTURE_COLUMNS = `number, ${CAPTURE_COLUMNS}`;
+
+/** The columns that each table has had in version 1, at one time or another. Step 2 knows what to do with these alone. */
+const VERSION_1: Readonly<Record<string, readonly string[]>> = {
+  vms: [VM_COLUMNS],
+  resources: ["id, vm_id, kind, name, pid, start_time, boot_id"],
+  lanes: ["vm_id, lane, pid, start_time, boot_id"],
+  ports: ["host_address, host_port, vm_id, guest_port", PORT_COLUMNS],
+  verdicts: ["name, verdict, decided_at_ms"],
+  retained_disks: ["path, base_path"],
+  captures: [CAPTURE_COLUMNS, NUMBERED_CAPTURE_COLUMNS],
+};
+
+const CAPTURES = `
+  CREATE TABLE captures (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id            TEXT NOT NULL UNIQUE,
+    kind          TEXT NOT NULL CHECK (kind IN ('snapshot', 'checkpoint', 'base')),
+    vm_id         TEXT NOT NULL,
+    name          TEXT UNIQUE,
+    spec          TEXT NOT NULL,
+    is_complete   INTEGER NOT NULL DEFAULT 0,
+    maker_pid     INTEGER,
+    maker_start   TEXT,
+    maker_boot    TEXT,
+    created_at_ms INTEGER NOT NULL,
+    CHECK (is_complete = 1 OR maker_pid IS NOT NULL)
+  ) STRICT;
+`;
+
+/** They are numbered in the order in which they were made. Nothing refers to the table. */
+const NUMBER_CAPTURES = `
+  ALTER TABLE captures RENAME TO old_captures;
+  ${CAPTURES}
+  INSERT INTO captures (${CAPTURE_COLUMNS}) SELECT ${CAPTURE_COLUMNS} FROM old_captures ORDER BY created_at_ms, id;
+  DROP TABLE old_captures;
+`;
+
+/** @throws {STORAGE_FAILED} when a table is missing, is not known, or has other columns. */
+function requireVersion1(shape: Shape): void {
+  const tables = new Set([...Object.keys(VERSION_1), ...Object.keys(shape)]);
+  const strange = [...tables].find((table) => !VERSION_1[table]?.includes(shape[table] ?? ""));
+  if (strange === undefined) return;
+  const found = shape[strange] === undefined ? "is missing" : `has the columns ${shape[strange]}`;
+  const text = `its table "${strange}" ${found}, as in no version that this program knows`;
+  throw new SmolVMError("STORAGE_FAILED", text);
+}
 
 /** What the state directory knows of its VMs. */
 const STATE_MIGRATIONS: readonly Migration[] = [
@@ -104,26 +164,14 @@ const STATE_MIGRATIONS: readonly Migration[] = [
     base_path TEXT NOT NULL,
     PRIMARY KEY (path, base_path)
   ) STRICT, WITHOUT ROWID;
-
-  CREATE TABLE captures (
-    number        INTEGER PRIMARY KEY AUTOINCREMENT,
-    id            TEXT NOT NULL UNIQUE,
-    kind          TEXT NOT NULL CHECK (kind IN ('snapshot', 'checkpoint', 'base')),
-    vm_id         TEXT NOT NULL,
-    name          TEXT UNIQUE,
-    spec          TEXT NOT NULL,
-    is_complete   INTEGER NOT NULL DEFAULT 0,
-    maker_pid     INTEGER,
-    maker_start   TEXT,
-    maker_boot    TEXT,
-    created_at_ms INTEGER NOT NULL,
-    CHECK (is_complete = 1 OR maker_pid IS NOT NULL)
-  ) STRICT;
-  `,
+  ${CAPTURES}`,
   // A change of a VM's network, and ports that are listed in their order and tell why they are there. For a while step 1
   // made such tables itself, under the same version: those only get the names that all have. Rebuilt by making new tables
-  // under other names (https://www.sqlite.org/lang_altertable.html#otheralter), as a CHECK cannot be replaced.
-  (hasColumn) => `
+  // under other names (https://www.sqlite.org/lang_altertable.html#otheralter), as a CHECK cannot be replaced. The first
+  // captures had no number.
+  (shape) => {
+    requireVersion1(shape);
+    return `
   CREATE TABLE new_vms (
     id             TEXT PRIMARY KEY,
     status         TEXT NOT NULL CHECK (status IN ('created', 'running', 'paused', 'stopped', 'error')),
@@ -155,13 +203,15 @@ const STATE_MIGRATIONS: readonly Migration[] = [
   ) STRICT;
 
   INSERT INTO new_vms (${VM_COLUMNS}) SELECT ${VM_COLUMNS} FROM vms;
-  ${hasColumn("ports", "origin") ? KEEP_PORTS : DERIVE_PORTS}
+  ${shape["ports"] === PORT_COLUMNS ? KEEP_PORTS : DERIVE_PORTS}
 
   DROP TABLE ports;
   DROP TABLE vms;
   ALTER TABLE new_vms RENAME TO vms;
   ALTER TABLE new_ports RENAME TO ports;
-  `,
+  ${shape["captures"] === CAPTURE_COLUMNS ? NUMBER_CAPTURES : ""}
+  `;
+  },
 ];
 
 /** What is known of the cache directory, which several state directories may share. */

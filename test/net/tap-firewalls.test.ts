@@ -46,6 +46,17 @@ describe.skipIf(reason !== undefined)("a firewall of the host", () => {
       "table inet theirs { chain forward { type filter hook forward priority 0; policy drop; }; }",
     ],
     [
+      "lets only through what guests send to the host",
+      `table inet theirs {
+        chain input { type filter hook input priority 0; policy drop; iifname "svm*" accept; ct state established accept; };
+        chain forward { type filter hook forward priority 0; policy drop; };
+      }`,
+    ],
+    [
+      "keeps the answers from guests",
+      'table inet theirs { chain forward { type filter hook forward priority 0; policy drop; iifname "svm*" accept; }; }',
+    ],
+    [
       "is Docker's",
       "table ip filter { chain DOCKER-USER { return; }; chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }; }",
     ],
@@ -57,5 +68,19 @@ describe.skipIf(reason !== undefined)("a firewall of the host", () => {
     expect(found).toHaveLength(1);
     for (const command of found[0]?.remedy ?? []) internet.run("sh", "-ec", command);
     expect([await blockers(), await reach(guest)]).toEqual([[], "ok"]);
+  });
+
+  it("that lets guests through among all that it forwards is not found", async () => {
+    const guest = await tap.guest("a");
+    for (const answers of [
+      "ct state established,related accept",
+      "ct state vmap { established : accept, invalid : drop }",
+    ]) {
+      tap.nft(
+        `table inet theirs { chain forward { type filter hook forward priority 0; policy drop; ${answers}; iifname "svm*" accept; }; }`,
+      );
+      expect([await blockers(), await reach(guest)]).toEqual([[], "ok"]);
+      tap.nft("delete table inet theirs");
+    }
   });
 });

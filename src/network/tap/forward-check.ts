@@ -20,7 +20,7 @@ async function checkForwarding(context: CheckContext): Promise<CheckResult> {
   const names = blockers.map(({ name }) => name).join(", ");
   return {
     status: "warn",
-    found: `${names} drops what TAP guests send beyond this host, unless a rule of it lets them through`,
+    found: `${names} drops what TAP guests send or get beyond this host, unless a rule of it lets them through`,
     remedy: ["Let them through, as root:", ...blockers.flatMap(({ remedy }) => remedy)].join("\n"),
   };
 }
