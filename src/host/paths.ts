@@ -39,6 +39,11 @@ export function debianMirror(): string | undefined {
   return variable("SMOLVM_DEBIAN_MIRROR");
 }
 
+/** Where releases of Firecracker are downloaded from; unset means the project's own address. */
+export function firecrackerMirror(): string | undefined {
+  return variable("SMOLVM_FIRECRACKER_MIRROR");
+}
+
 /** The environment for child processes: ours, in the C locale so that messages can be read, with {@link searchPath}. */
 export function childEnvironment(): Record<string, string> {
   const entries = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined);

@@ -30,6 +30,8 @@ export interface CheckContext {
   /** Bound of the single check. */
   readonly deadline: Deadline;
   readonly tryAccelerator?: AcceleratorTrialFunction | undefined;
+  /** The same with Firecracker. */
+  readonly tryFirecracker?: AcceleratorTrialFunction | undefined;
 }
 
 /** `warn`: works with a loss that `found` names. */
