@@ -3,11 +3,14 @@
 
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
+import { findDescription } from "./firecracker-description.mjs";
 
 /** For each kind of gate: whether this host may skip tests for it. */
 const MAY_SKIP = {
   // No package source offers it, so nobody can be asked to have it.
   firecracker: () => !isOnPath("firecracker"),
+  // It is not part of the repository.
+  "firecracker-description": () => findDescription() === undefined,
   // A device that opens may still not run a guest: the test's own trial decides.
   kvm: () => true,
   root: () => process.getuid?.() !== 0,
