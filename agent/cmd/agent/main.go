@@ -71,6 +71,9 @@ func main() {
 	config.Exchanges["mount"] = mounts.Operation
 	config.Exchanges["net.connect"] = (&connect.Connector{}).Operation
 	machine.ServeOverSSH(func(d session.Duplex) error { return session.Serve(d, config) })
+	if boot.HasVsock() {
+		go lane.WatchVsock(boot.Log, func(c *lane.Connection) error { return session.Serve(c, config) })
+	}
 	lane.Watch(boot.Log, func(p *lane.Port) error { return session.Serve(p, config) })
 }
 

@@ -31,6 +31,7 @@ func Run() Params {
 		writeConsole("SMOLVM-PROBE-OK\n")
 		PowerOff()
 	}
+	loadDeviceModules(virtioKinds(virtioDevices), func(name string) error { return loadModule(name, params) })
 	mountRoot(params)
 	mountRest()
 	loopbackUp()

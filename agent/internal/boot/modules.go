@@ -28,19 +28,19 @@ func loadModules(params Params) {
 		return
 	}
 	for _, name := range strings.Fields(string(list)) {
-		if err := loadModule(moduleDir+name+".ko", params.ForModule(name)); err != nil && err != syscall.EEXIST {
+		if err := loadModule(name, params); err != nil && err != syscall.EEXIST {
 			Log("cannot load module " + name + ": " + err.Error())
 		}
 	}
 }
 
-func loadModule(path, params string) error {
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+func loadModule(name string, params Params) error {
+	fd, err := syscall.Open(moduleDir+name+".ko", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer syscall.Close(fd)
-	return initModule(fd, params)
+	return initModule(fd, params.ForModule(name))
 }
 
 func initModule(fd int, params string) error {

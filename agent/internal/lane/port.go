@@ -1,4 +1,5 @@
-// Package lane finds the virtio-serial ports that the host offers and makes each a session.Duplex.
+// Package lane makes what the host offers a session.Duplex: virtio-serial ports on QEMU, connections over vsock on
+// Firecracker.
 package lane
 
 import (
