@@ -13,6 +13,25 @@ export interface BackendFeatures {
   readonly laneCount: number;
   /** Accelerators worth trying on this platform, best first. */
   readonly accelerators: readonly Accelerator[];
+  /** What may carry a machine's frames. */
+  readonly linkKinds: readonly MachineLink["kind"][];
+  /** Formats of a machine's own disk, and of a base. */
+  readonly diskFormats: readonly DiskFormat[];
+  /**
+   * Whether lanes are still connected after `resume` and `capture`. Where not, the guest has closed its ends, and ours
+   * hear of it only when they send: whoever has a lane gives it up then and dials anew.
+   */
+  readonly keepsLanes: boolean;
+}
+
+/** What holds a VMM back that a guest has taken over. */
+export interface Confinement {
+  /** `jailer`: a user and a root directory of its own, and a seccomp filter; `seccomp`: the filter alone. */
+  readonly kind: "jailer" | "seccomp";
+  /** Whose the VMM is: a TAP device of its machine has to be this user's. */
+  readonly uid: number;
+  /** Why it has no jail. */
+  readonly reason?: string | undefined;
 }
 
 /** The disk a VM boots from. */
@@ -181,4 +200,18 @@ export interface Backend {
   pause(runtimeDir: string, deadline: Deadline): Promise<void>;
   /** Lets the vCPUs run. Idempotent. */
   resume(runtimeDir: string, deadline: Deadline): Promise<void>;
+  /**
+   * How the VMM of a machine would be confined here and now; nothing is started. A TAP device that is not there yet
+   * counts as one that will be made for the user that this names.
+   */
+  confinementOf?(machine: MachineSpec, deadline: Deadline): Promise<Confinement>;
+  /** Asks a guest through its hardware to shut down, as a key would; whether it obeys is not known. */
+  askToShutDown?(runtimeDir: string, deadline: Deadline): Promise<void>;
+  /**
+   * Removes what a VMM has left outside of its runtime directory, which is removed after that. It has ended, or was
+   * never started. Idempotent.
+   *
+   * @throws {STORAGE_FAILED}
+   */
+  release?(runtimeDir: string, deadline: Deadline): Promise<void>;
 }

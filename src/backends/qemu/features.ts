@@ -10,5 +10,8 @@ export function qemuFeatures(platform: NodeJS.Platform): BackendFeatures {
   return {
     laneCount: QEMU_LANES,
     accelerators: platform === "darwin" ? ["hvf", "tcg"] : ["kvm", "tcg"],
+    linkKinds: ["socket", "tap"],
+    diskFormats: ["raw", "qcow2"],
+    keepsLanes: true,
   };
 }

@@ -37,7 +37,7 @@ function sizeOf(disk: MachineDisk): string {
 }
 
 /** The processor that a guest sees is the host's own where instructions are not emulated. */
-function hostProcessor(accelerator: MachineSpec["accelerator"]): string[] {
+export function hostProcessor(accelerator: MachineSpec["accelerator"]): string[] {
   if (accelerator === "tcg") return [];
   return [cpus()[0]?.model ?? "unknown", processorFlags()];
 }
