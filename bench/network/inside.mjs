@@ -4,8 +4,11 @@ import { execFileSync } from "node:child_process";
 import { subscribe } from "node:diagnostics_channel";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Deadline } from "../../dist/base/deadline.js";
 import { PHASE_CHANNEL, SmolVM } from "../../dist/index.js";
+import { TAP_LEASES } from "../../dist/network/tap/addresses.js";
 import { TapNetworks } from "../../dist/network/tap/tap-networks.js";
+import { LeaseStore } from "../../dist/storage/lease-store.js";
 import { timed } from "../stats.mjs";
 import { SERVER } from "./namespaces.mjs";
 
@@ -136,6 +139,23 @@ async function setUps({ samples }) {
   for (let i = 0; i < samples; i++) {
     await (await SmolVM.create({ stateDir, network: "tap" })).delete();
     while (found.gone.length <= i) await sleep(5);
+  }
+  return { ...found, ...(await setUpsAlone(samples)) };
+}
+
+/** Device and rules while no VM starts beside them: with one, they share the processors with its VMM. */
+async function setUpsAlone(samples) {
+  const networks = new TapNetworks(new LeaseStore(`${stateDir}/alone`, { leases: TAP_LEASES }));
+  const soon = () => Deadline.after(60_000);
+  const owner = { stateDir, vmId: "alone" };
+  const policy = { mode: "open", names: [], networks: [] };
+  const request = { owner, policy, macAddress: "02:00:00:00:00:02", ownerUid: 0, hostNetworks: [] };
+  const found = { upAlone: [], downAlone: [] };
+  for (let i = 0; i < samples; i++) {
+    found.upAlone.push((await timed(() => networks.setUp(request, soon())))[1]);
+    found.downAlone.push((await timed(() => networks.tearDown(owner, soon())))[1]);
+    await networks.settled();
+    await sleep(QUIET_MS);
   }
   return found;
 }

@@ -25,9 +25,11 @@ const HELPER_COSTS = each((direction, key) => costRow(direction, key, "helpers")
 const READY = (mode) => `ready with network "${mode}", in turn with the others`;
 const MODES = ["none", "user", "tap"];
 const MORE = 'ready: "tap" more than "none"';
-const [UP, HELPERS, DOWN, GONE] = [
-  "TAP network: set-up of device and rules",
-  "TAP network: that, with guard and log keeper",
+const [UP_ALONE, DOWN_ALONE, UP, HELPERS, DOWN, GONE] = [
+  "TAP network: set-up of device and rules, alone",
+  "TAP network: teardown, device gone, alone",
+  "TAP network: set-up, beside the VMM that starts",
+  "start of the helpers of a TAP VM",
   "TAP network: teardown, device gone",
   "TAP network: teardown, rules gone too (nobody waits)",
 ];
@@ -39,7 +41,7 @@ export const NETWORK = [
   { names: COSTS, unit: "s/GiB", needs: needsIperf, measure: measureCosts },
   { names: HELPER_COSTS, unit: "s/GiB", needs: needsIperf, measure: measureCosts },
   { names: [...MODES.map(READY), MORE], needs: whyNoNamespaces, measure: measureStarts },
-  { names: [UP, HELPERS, DOWN, GONE], needs: whyNoNamespaces, measure: measureSetUps },
+  { names: [UP_ALONE, DOWN_ALONE, UP, HELPERS, DOWN, GONE], needs: whyNoNamespaces, measure: measureSetUps },
   { names: [CROWD_CREATED, CROWD_DELETED, CROWD_UP, CROWD_DOWN], needs: whyNoNamespaces, measure: measureCrowd },
 ];
 
@@ -118,8 +120,8 @@ async function measureStarts({ stateDir, samples }) {
 async function measureSetUps({ stateDir, samples }) {
   return withNetwork(async (inside) => {
     const count = Math.max(samples, SET_UP_SAMPLES);
-    const { up, helpers, down, gone } = await inside({ what: "setUps", stateDir, samples: count });
-    return { [UP]: up, [HELPERS]: helpers, [DOWN]: down, [GONE]: gone };
+    const { upAlone, downAlone, up, helpers, down, gone } = await inside({ what: "setUps", stateDir, samples: count });
+    return { [UP_ALONE]: upAlone, [DOWN_ALONE]: downAlone, [UP]: up, [HELPERS]: helpers, [DOWN]: down, [GONE]: gone };
   });
 }
 

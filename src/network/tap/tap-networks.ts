@@ -8,6 +8,7 @@ import { bringDown, bringUp, hasDevice, makeDevice, removeDevice } from "./devic
 import { isDeviceInUse } from "./device-users.js";
 import { doRangesOverlap } from "./ipv4-ranges.js";
 import { limitRate } from "./rate-limit.js";
+import { isBaseInForce } from "./rules-in-force.js";
 import { takenRanges } from "./taken-ranges.js";
 import type { TapLease, TapOwner, TapRegistry } from "./tap-registry.js";
 import { TapRules } from "./tap-rules.js";
@@ -80,6 +81,7 @@ export class TapNetworks {
     const { owner } = request;
     await this.tearDown(owner, deadline);
     const taken = takenRanges(request.hostNetworks, readRoutes());
+    let looked: Promise<boolean> | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const index = this.#registry.lease(owner, {
         spec: encodeSpec(request),
@@ -87,11 +89,15 @@ export class TapNetworks {
         isUsable: (candidate) => !hasDevice(candidate) && !doRangesOverlap([rangeOf(candidate)], taken),
       });
       const vm = { ...request, index };
-      if (await this.#make(vm, deadline)) {
+      const making = this.#make(vm, deadline);
+      looked ??= isBaseInForce(deadline); // By a processor that has nothing to do yet: the VMM waits for the device.
+      looked.catch(() => {}); // It is waited for later, or not at all.
+      const isWhole = looked;
+      if (await making) {
         const orUndo = (step: () => Promise<void>) => this.#orUndo(vm, step);
         return {
           addresses: addressesOf(index),
-          enforce: () => orUndo(() => this.#enforce(vm, deadline)),
+          enforce: () => orUndo(async () => this.#enforce(vm, await isWhole, deadline)),
           open: () => orUndo(() => bringUp(index, deadline)),
         };
       }
@@ -218,8 +224,8 @@ export class TapNetworks {
     return false;
   }
 
-  async #enforce(vm: HeldVm, deadline: Deadline): Promise<void> {
-    await this.#rules.add(vm, deadline);
+  async #enforce(vm: HeldVm, isWhole: boolean, deadline: Deadline): Promise<void> {
+    await this.#rules.add(vm, isWhole, deadline);
     if (vm.rateLimitMbps !== undefined) await limitRate(vm.index, vm.rateLimitMbps, deadline);
   }
 

@@ -2,14 +2,13 @@
 // host's lock, and is one transaction of nft.
 
 import type { Deadline } from "../../base/deadline.js";
-import { settleAll } from "../../base/settle-all.js";
 import { isSmolVMError } from "../../errors/smolvm-error.js";
 import { baseRules, removalOfTables, SETS } from "./base-rules.js";
 import { reachableRanges } from "./destinations.js";
 import { applySettings, hasDevice, isDeviceReady } from "./device.js";
 import type { NftCommand } from "./nft-command.js";
 import { elementsOf, INET } from "./rule-words.js";
-import { areRulesInForce, isBaseInForce } from "./rules-in-force.js";
+import { areRulesInForce } from "./rules-in-force.js";
 import { runNft } from "./run-nft.js";
 import type { TapRegistry } from "./tap-registry.js";
 import { decodeSpec } from "./tap-spec.js";
@@ -23,16 +22,16 @@ export class TapRules {
     this.#registry = registry;
   }
 
-  /** Adds a VM whose lease is held. */
-  add(vm: TapVm, deadline: Deadline): Promise<void> {
+  /**
+   * Adds a VM whose lease is held. Only additions: those are in force at once.
+   *
+   * @param isWhole Whether what all VMs share was seen to be in force, a moment ago; else it is written again.
+   */
+  add(vm: TapVm, isWhole: boolean, deadline: Deadline): Promise<void> {
     return this.#change([vm], deadline, async (guards) => {
       this.#registry.place(vm.index);
-      // Only additions: those are in force at once. Whether all else is as it should be is looked at meanwhile.
-      const [isAdded, isWhole] = await settleAll([
-        tryRun([...guards, ...additionOfVm(vm)], deadline),
-        isBaseInForce(deadline),
-      ]);
-      if (!isAdded || !isWhole) await this.#rewrite(deadline);
+      const isAdded = isWhole && (await tryRun([...guards, ...additionOfVm(vm)], deadline));
+      if (!isAdded) await this.#rewrite(deadline);
     });
   }
 
