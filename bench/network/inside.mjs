@@ -135,12 +135,13 @@ function watchNetworks() {
 
 async function setUps({ samples }) {
   await (await SmolVM.create({ stateDir, network: "tap" })).delete();
+  const alone = await setUpsAlone(samples); // Before others are watched.
   const found = watchNetworks();
   for (let i = 0; i < samples; i++) {
     await (await SmolVM.create({ stateDir, network: "tap" })).delete();
     while (found.gone.length <= i) await sleep(5);
   }
-  return { ...found, ...(await setUpsAlone(samples)) };
+  return { ...found, ...alone };
 }
 
 /** Device and rules while no VM starts beside them: with one, they share the processors with its VMM. */
