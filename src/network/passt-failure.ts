@@ -36,7 +36,7 @@ export function passtFailure(failure: PasstFailure): SmolVMError {
   return new SmolVMError("NETWORK_FAILED", `Cannot start the user network: ${last}`, {
     details,
     hint: /routable interface|external interface/i.test(failure.log)
-      ? 'The host has no IPv4 default route, which passt needs. Connect it, or use network: "none".'
+      ? 'The host has no IPv4 default route, which passt needs. Connect it, or use network: "tap" (root) or "none".'
       : undefined,
   });
 }

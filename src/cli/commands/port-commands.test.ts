@@ -54,6 +54,8 @@ it("closes a port, and says so where there is none", async () => {
   const closed = await cli("port close box 8080 --host-address 0.0.0.0 --json", setting);
   expect(closed.json().data).toEqual({ vmId: "box", hostAddress: "0.0.0.0", hostPort: 8080 });
   expect(closePort).toHaveBeenLastCalledWith(8080, { hostAddress: "0.0.0.0", ...SIGNAL });
+  expect(await cli("port close box 0.0.0.0:8080", setting)).toMatchObject({ stdout: "0.0.0.0:8080\n" });
+  expect(closePort).toHaveBeenLastCalledWith(8080, { hostAddress: "0.0.0.0", ...SIGNAL });
   expect(await cli("port close box 9090", setting)).toMatchObject({
     exitCode: 64,
     stdout: "",

@@ -18,7 +18,7 @@ async function checkDefaultRoute({ platform }: CheckContext): Promise<CheckResul
   return {
     status: "fail",
     found: "there is none",
-    remedy: 'Connect the host to a network, or create VMs with network "none".',
+    remedy: 'Connect the host to a network, or create VMs with network "tap" (root) or "none".',
   };
 }
 
