@@ -7,8 +7,9 @@ import { Deadline } from "../../base/deadline.js";
 import { settleAll } from "../../base/settle-all.js";
 import { pollUntil } from "../../base/sleep.js";
 import { fileError } from "../../errors/file-error.js";
-import { SmolVMError } from "../../errors/smolvm-error.js";
+import { isSmolVMError, SmolVMError } from "../../errors/smolvm-error.js";
 import { throwIfAborted, waitError } from "../../errors/wait-errors.js";
+import { identifyProcess } from "../../host/process-identity.js";
 import type { Captured, CaptureSource, CaptureTarget } from "../backend.js";
 import { MONITOR_SOCKET } from "./argv.js";
 import { makeFile, saveDevices } from "./device-state.js";
@@ -33,10 +34,16 @@ export async function captureMachine(
     return await capture.run();
   } catch (error) {
     await capture.undo();
-    throw error;
+    throw (await machineEnded(source, error)) ?? error;
   } finally {
     capture.leave();
   }
+}
+
+/** The program that copies memory may be the first to see that there is no machine any more. */
+async function machineEnded({ pid }: CaptureSource, cause: unknown): Promise<SmolVMError | undefined> {
+  if (!isSmolVMError(cause, "HOST_COMMAND_FAILED") || (await identifyProcess(pid)) !== undefined) return undefined;
+  return new SmolVMError("CHANNEL_CLOSED", "The machine ended while it was copied", { cause });
 }
 
 class Capture {
