@@ -1,20 +1,16 @@
 // Where unfinished things live: CACHE/staging/<pid>-<tag>-<random>. The name says whose it is from the
 // moment it exists, so what a killed builder left behind can be told from what is being worked on.
 
-import { createHash, randomBytes } from "node:crypto";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { identifyProcess, type ProcessIdentity, selfIdentity } from "../host/process-identity.js";
+import { isOwnerAlive, ownedName } from "../host/owned-name.js";
 import { allocatedBytes } from "./allocated-bytes.js";
 import { cacheLayout } from "./cache-layout.js";
 
-const OWNER_PATTERN = /^(\d+)-([0-9a-f]{16})-/;
-
 /** Runs `body` with a new private directory that is gone afterwards, however `body` ends. */
 export async function withStaging<T>(cacheDir: string, body: (directory: string) => Promise<T>): Promise<T> {
-  const owner = await selfIdentity();
   const { stagingDir } = cacheLayout(cacheDir);
-  const directory = join(stagingDir, `${owner.pid}-${tagOf(owner)}-${randomBytes(6).toString("hex")}`);
+  const directory = join(stagingDir, await ownedName());
   // Whatever the umask is: a cache that others may write to is refused.
   await mkdir(stagingDir, { recursive: true, mode: 0o755 });
   await mkdir(directory, { mode: 0o700 });
@@ -40,17 +36,6 @@ export async function sweepStaging(cacheDir: string): Promise<number> {
     await removeTree(directory);
   }
   return freedBytes;
-}
-
-async function isOwnerAlive(name: string): Promise<boolean> {
-  const match = OWNER_PATTERN.exec(name);
-  if (match === null) return false;
-  const now = await identifyProcess(Number(match[1]));
-  return now !== undefined && tagOf(now) === match[2];
-}
-
-function tagOf({ startTime, bootId }: ProcessIdentity): string {
-  return createHash("sha256").update(`${startTime} ${bootId}`).digest("hex").slice(0, 16);
 }
 
 /** Another process may be removing the same tree: retries cover what appears or goes meanwhile. */

@@ -120,37 +120,34 @@ func (s *sentinel) watch() error {
 }
 
 // mayMiss reads what has become of rules, and tells whether something may be missing.
-func (s *sentinel) mayMiss() (may bool) {
-	for {
-		messages, err := s.events.Pending()
-		if errors.Is(err, syscall.ENOBUFS) {
-			may = true
-			continue
-		}
-		if err != nil || len(messages) == 0 {
-			return may || err != nil
-		}
-		for _, message := range messages {
-			// What it has closed may come back with anything that is added.
-			may = may || s.world.mayMiss(message) || s.isClosed && s.world.isOurs(message)
-		}
-	}
+func (s *sentinel) mayMiss() bool {
+	return anyPending(s.events, func(message syscall.NetlinkMessage) bool {
+		// What it has closed may come back with anything that is added.
+		return s.world.mayMiss(message) || s.isClosed && s.world.isOurs(message)
+	})
 }
 
 // hasComeUp reads what has become of devices, and tells whether ours may be up.
-func (s *sentinel) hasComeUp() (may bool) {
+func (s *sentinel) hasComeUp() bool {
+	return anyPending(s.links, func(message syscall.NetlinkMessage) bool {
+		link, ok := linkOf(message)
+		return ok && link.Index == s.index && link.Flags&syscall.IFF_UP != 0
+	})
+}
+
+// anyPending reads all that waits, and tells whether a message is such a one, or may have been among what was lost.
+func anyPending(socket *netlink.Socket, is func(syscall.NetlinkMessage) bool) (found bool) {
 	for {
-		messages, err := s.links.Pending()
+		messages, err := socket.Pending()
 		if errors.Is(err, syscall.ENOBUFS) {
-			may = true
+			found = true
 			continue
 		}
 		if err != nil || len(messages) == 0 {
-			return may || err != nil
+			return found || err != nil
 		}
 		for _, message := range messages {
-			link, ok := linkOf(message)
-			may = may || ok && link.Index == s.index && link.Flags&syscall.IFF_UP != 0
+			found = found || is(message)
 		}
 	}
 }

@@ -1,13 +1,11 @@
 // Where one installation works: <staging>/<pid>-<tag>-<random>. The name says whose it is from the moment it exists. What
 // a killed installer left is taken over with one rename, so that two never write to the same file.
 
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { identifyProcess, type ProcessIdentity, selfIdentity } from "../process-identity.js";
+import { isOwnerAlive, ownedName } from "../owned-name.js";
 
-/** Names of work directories, with their owner's pid and tag. */
-const OWNER_PATTERN = /^(\d+)-([0-9a-f]{16})-/;
 /** Instead of pid and tag: work that waits for whoever goes on with it. No process has this pid. */
 const NOBODY = "0-0000000000000000";
 /** In a work directory: what was downloaded so far. */
@@ -45,8 +43,7 @@ export class WorkDirectory {
    * was left behind is removed.
    */
   static async open(stagingDir: string, source: DownloadSource): Promise<WorkDirectory> {
-    const owner = await selfIdentity();
-    const path = join(stagingDir, `${owner.pid}-${tagOf(owner)}-${randomBytes(6).toString("hex")}`);
+    const path = join(stagingDir, await ownedName());
     // Whatever the umask is: a copy that others may write to is not executed.
     await mkdir(stagingDir, { recursive: true, mode: 0o755 });
     let isTaken = false;
@@ -102,17 +99,6 @@ async function abandoned(stagingDir: string, source: DownloadSource): Promise<re
     found.push({ path, sizeBytes: isSame ? await sizeOf(join(path, ARCHIVE_FILE)) : 0 });
   }
   return found.sort((a, b) => b.sizeBytes - a.sizeBytes);
-}
-
-async function isOwnerAlive(name: string): Promise<boolean> {
-  const match = OWNER_PATTERN.exec(name);
-  if (match === null) return false;
-  const now = await identifyProcess(Number(match[1]));
-  return now !== undefined && tagOf(now) === match[2];
-}
-
-function tagOf({ startTime, bootId }: ProcessIdentity): string {
-  return createHash("sha256").update(`${startTime} ${bootId}`).digest("hex").slice(0, 16);
 }
 
 /** `undefined` when there is none, or only a part of it was written. */

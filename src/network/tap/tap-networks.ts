@@ -1,4 +1,4 @@
-// TAP networks from set-up to removal: lease, rules, device, in this order, and back. Everything is on record before it
+// TAP networks from set-up to removal: lease, device, rules, in this order, and back. Everything is on record before it
 // exists. What the rules are is in base-rules.ts and vm-rules.ts.
 
 import { Deadline } from "../../base/deadline.js";
@@ -81,7 +81,6 @@ export class TapNetworks {
     const { owner } = request;
     await this.tearDown(owner, deadline);
     const taken = takenRanges(request.hostNetworks, readRoutes());
-    let looked: Promise<boolean> | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const index = this.#registry.lease(owner, {
         spec: encodeSpec(request),
@@ -90,9 +89,8 @@ export class TapNetworks {
       });
       const vm = { ...request, index };
       const making = this.#make(vm, deadline);
-      looked ??= isBaseInForce(deadline); // By a processor that has nothing to do yet: the VMM waits for the device.
-      looked.catch(() => {}); // It is waited for later, or not at all.
-      const isWhole = looked;
+      const isWhole = isBaseInForce(deadline); // By a processor that has nothing to do yet: the VMM waits for the device.
+      isWhole.catch(() => {}); // It is waited for later, or not at all.
       if (await making) {
         const orUndo = (step: () => Promise<void>) => this.#orUndo(vm, step);
         return {
